@@ -1,0 +1,293 @@
+"""`openapi_document`: the OpenAPI 3.0 document of a model server, made from the predictor's spec and nothing else."""
+
+from typing import Any, Dict, List, Optional
+
+from cog.spec import FieldSpec, OutputSpec, PredictorSpec, TypeSpec
+from cog.version import __version__
+
+Json = Dict[str, Any]
+
+_SCALARS: Dict[str, Json] = {
+    "str": {"type": "string"},
+    "int": {"type": "integer"},
+    "float": {"type": "number"},
+    "bool": {"type": "boolean"},
+    "path": {"type": "string", "format": "uri"},
+    "file": {"type": "string", "format": "uri"},
+    "secret": {"type": "string", "format": "password", "writeOnly": True, "x-cog-secret": True},
+    "datetime": {"type": "string", "format": "date-time"},
+    "date": {"type": "string", "format": "date"},
+    "any": {},
+    "none": {"enum": [None], "nullable": True},
+}
+
+STATUSES = ["starting", "processing", "succeeded", "canceled", "failed"]
+
+
+def openapi_document(spec: PredictorSpec) -> Json:
+    """Give the document; `components.schemas` has Input, Output, PredictionRequest, PredictionResponse and the rest."""
+    schemas = _Schemas()
+    is_training = spec.mode == "train"
+    prefix, noun = ("Training", "training") if is_training else ("Prediction", "prediction")
+    input_name, output_name = ("TrainingInput", "TrainingOutput") if is_training else ("Input", "Output")
+    schemas.add(input_name, {**_inputs(spec, schemas), "title": input_name})
+    schemas.add(output_name, {**_output(spec.output, schemas), "title": output_name})
+    schemas.add("Status", {"type": "string", "enum": STATUSES, "title": "Status", "description": "An enumeration."})
+    schemas.add(f"{prefix}Request", _request(prefix, input_name))
+    schemas.add(f"{prefix}Response", _response(prefix, input_name, output_name))
+    schemas.add("ValidationError", _VALIDATION_ERROR)
+    schemas.add("HTTPValidationError", _HTTP_VALIDATION_ERROR)
+    schemas.add("Error", _ERROR)
+    return {
+        "openapi": "3.0.2",
+        "info": {"title": "Cog", "version": __version__},
+        "paths": _paths(prefix, noun, input_name, output_name),
+        "components": {"schemas": schemas.made},
+    }
+
+
+class _Schemas:
+    """The components made so far. A name that is taken by another schema gets a number."""
+
+    def __init__(self) -> None:
+        self.made: Dict[str, Json] = {}
+
+    def add(self, name: str, schema: Json) -> Json:
+        """Keep `schema` under `name`, or under a free name like it; give a reference to it."""
+        free, number = name, 2
+        while free in self.made and self.made[free] != schema:
+            free, number = f"{name}{number}", number + 1
+        self.made[free] = schema
+        return {"$ref": f"#/components/schemas/{free}"}
+
+
+def _inputs(spec: PredictorSpec, schemas: _Schemas) -> Json:
+    properties = {field.name: {"x-order": order, **_input(field, schemas)} for order, field in enumerate(spec.inputs)}
+    required = [field.name for field in spec.inputs if field.required]
+    return {"type": "object", "properties": properties, **({"required": required} if required else {})}
+
+
+def _input(field: FieldSpec, schemas: _Schemas) -> Json:
+    spec = field.type
+    if field.choices is not None and spec.kind != "list":
+        schema = _enumeration(field.name, field.choices, schemas)
+    elif field.choices is not None:
+        schema = {"type": "array", "items": {**_type(spec.items[0], schemas), "enum": list(field.choices)}}
+        schema["title"] = _title(field)
+    else:
+        schema = {"title": _title(field), **_type(spec, schemas)}
+    if spec.nullable:
+        schema["nullable"] = True
+    for name, key in _CONSTRAINTS.items():
+        value = getattr(field, name)
+        if value is not None:
+            schema[_array_key(key) if schema.get("type") == "array" else key] = value
+    for name, key in (("gt", "Minimum"), ("lt", "Maximum")):
+        if getattr(field, name) is not None:
+            schema[key.lower()], schema[f"exclusive{key}"] = getattr(field, name), True
+    if not field.required and field.default is not None and spec.kind != "secret":
+        schema["default"] = field.default
+    if field.description is not None:
+        schema["description"] = field.description
+    if field.deprecated:
+        schema["deprecated"] = True
+    if field.accept is not None:
+        schema["x-cog-accept"] = field.accept
+    if field.examples:
+        schema["example"] = field.examples[0]
+    return schema
+
+
+_CONSTRAINTS = {
+    "ge": "minimum",
+    "le": "maximum",
+    "multiple_of": "multipleOf",
+    "min_length": "minLength",
+    "max_length": "maxLength",
+    "min_items": "minItems",
+    "max_items": "maxItems",
+    "regex": "pattern",
+}
+
+
+def _array_key(key: str) -> str:
+    return key.replace("Length", "Items")
+
+
+def _title(field: FieldSpec) -> str:
+    return field.title or field.name.replace("_", " ").title()
+
+
+def _enumeration(name: str, values: Any, schemas: _Schemas) -> Json:
+    schema = {"title": name, "description": "An enumeration.", "enum": list(values), **_value_type(values)}
+    return {"allOf": [schemas.add(name, schema)]}
+
+
+def _value_type(values: Any) -> Json:
+    for types, name in (((bool,), "boolean"), ((int,), "integer"), ((int, float), "number"), ((str,), "string")):
+        if all(isinstance(value, types) and (types == (bool,) or not isinstance(value, bool)) for value in values):
+            return {"type": name}
+    return {}
+
+
+def _type(spec: TypeSpec, schemas: _Schemas, *, name: str = "") -> Json:
+    schema = dict(_SCALARS[spec.kind]) if spec.kind in _SCALARS else _container(spec, schemas, name)
+    if spec.nullable:
+        if "$ref" in schema:
+            schema = {"allOf": [schema]}
+        schema["nullable"] = True
+    return schema
+
+
+def _container(spec: TypeSpec, schemas: _Schemas, name: str) -> Json:
+    items = [_type(item, schemas) for item in spec.items]
+    if spec.kind == "list":
+        return {"type": "array", "items": items[0]}
+    if spec.kind == "set":
+        return {"type": "array", "items": items[0], "uniqueItems": True}
+    if spec.kind == "tuple":
+        each = items[0] if all(item == items[0] for item in items) else {"anyOf": items}
+        return {"type": "array", "items": each, "minItems": len(items), "maxItems": len(items)}
+    if spec.kind == "dict":
+        return {"type": "object", "additionalProperties": items[0] or True}
+    if spec.kind == "union":
+        return {"anyOf": items}
+    if spec.kind == "literal":
+        return {"enum": list(spec.values), **_value_type(spec.values)}
+    if spec.kind == "enum":
+        title = spec.name or name
+        schema = {"title": title, "description": "An enumeration.", "enum": list(spec.values)}
+        return schemas.add(title, {**schema, **_value_type(spec.values)})
+    return schemas.add(spec.name or "Object", {**_object(spec, schemas), "title": spec.name})
+
+
+def _object(spec: TypeSpec, schemas: _Schemas) -> Json:
+    properties: Dict[str, Json] = {}
+    for field in spec.fields:
+        inner = _type(field.type, schemas)
+        properties[field.name] = inner if "$ref" in inner else {"title": _title(field), **inner}
+    required = [field.name for field in spec.fields if field.required and not field.type.nullable]
+    return {"type": "object", "properties": properties, **({"required": required} if required else {})}
+
+
+def _output(output: OutputSpec, schemas: _Schemas) -> Json:
+    if output.is_iterator:
+        schema: Json = {"type": "array", "items": _type(output.type, schemas), "x-cog-array-type": "iterator"}
+        if output.is_concatenated:
+            schema["x-cog-array-display"] = "concatenate"
+        return schema
+    if output.type.kind == "object":
+        return _object(output.type, schemas)
+    return _type(output.type, schemas)
+
+
+def _request(prefix: str, input_name: str) -> Json:
+    properties: Dict[str, Json] = {
+        "input": {"$ref": f"#/components/schemas/{input_name}"},
+        "id": {"type": "string", "title": "Id"},
+        "context": {"type": "object", "additionalProperties": {"type": "string"}, "title": "Context"},
+    }
+    return {"type": "object", "title": f"{prefix}Request", "properties": properties}
+
+
+def _response(prefix: str, input_name: str, output_name: str) -> Json:
+    moment = {"type": "string", "format": "date-time", "nullable": True}
+    properties: Dict[str, Json] = {
+        "id": {"type": "string", "title": "Id"},
+        "status": {"$ref": "#/components/schemas/Status"},
+        "input": {"$ref": f"#/components/schemas/{input_name}"},
+        "output": {"allOf": [{"$ref": f"#/components/schemas/{output_name}"}], "nullable": True},
+        "logs": {"type": "string", "title": "Logs", "default": ""},
+        "error": {"type": "string", "title": "Error", "nullable": True},
+        "metrics": {"type": "object", "title": "Metrics", "additionalProperties": True},
+        "created_at": {**moment, "title": "Created At"},
+        "started_at": {**moment, "title": "Started At"},
+        "completed_at": {**moment, "title": "Completed At"},
+    }
+    return {"type": "object", "title": f"{prefix}Response", "properties": properties, "required": ["id", "status"]}
+
+
+_VALIDATION_ERROR: Json = {
+    "title": "ValidationError",
+    "type": "object",
+    "required": ["loc", "msg", "type"],
+    "properties": {
+        "loc": {"title": "Location", "type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "integer"}]}},
+        "msg": {"title": "Message", "type": "string"},
+        "type": {"title": "Error Type", "type": "string"},
+    },
+}
+
+_HTTP_VALIDATION_ERROR: Json = {
+    "title": "HTTPValidationError",
+    "type": "object",
+    "properties": {
+        "detail": {"title": "Detail", "type": "array", "items": {"$ref": "#/components/schemas/ValidationError"}}
+    },
+}
+
+_ERROR: Json = {
+    "title": "Error",
+    "type": "object",
+    "required": ["detail", "error"],
+    "properties": {"detail": {"type": "string"}, "error": {"type": "string"}},
+}
+
+
+def _answer(description: str, schema: Optional[str]) -> Json:
+    content = {"schema": {"$ref": f"#/components/schemas/{schema}"} if schema else {"type": "object"}}
+    return {"description": description, "content": {"application/json": content}}
+
+
+_REFUSALS: Dict[str, Json] = {
+    "409": _answer("All slots and the queue are full", "Error"),
+    "413": _answer("The body is too large", "Error"),
+    "415": _answer("The body is not application/json", "Error"),
+    "422": _answer("The request is not valid", "HTTPValidationError"),
+    "503": _answer("The model is not ready", "Error"),
+}
+
+
+def _paths(prefix: str, noun: str, input_name: str, output_name: str) -> Json:
+    body = {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{prefix}Request"}}}}
+    bare = {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{input_name}"}}}}
+    done = _answer(f"The {noun}, also when it failed: see `status`", f"{prefix}Response")
+    output = {"type": "object", "properties": {"output": {"$ref": f"#/components/schemas/{output_name}"}}}
+    direct = {"description": "The output", "content": {"application/json": {"schema": output}}}
+    identifier = {"name": f"{noun}_id", "in": "path", "required": True, "schema": {"type": "string"}}
+    paths: Json = {
+        "/": {"get": {"summary": "What there is", "responses": {"200": _answer("Links", None)}}},
+        "/health-check": {"get": {"summary": "State of the model", "responses": {"200": _answer("The state", None)}}},
+        "/livez": {"get": {"summary": "Whether the server lives", "responses": {"200": _answer("It does", None)}}},
+        "/readyz": {
+            "get": {
+                "summary": "Whether predictions are taken",
+                "responses": {"200": _answer("Yes", None), "503": _answer("Not now", None)},
+            }
+        },
+        f"/{noun}s": {
+            "post": {
+                "summary": f"Run a {noun}",
+                "operationId": f"create_{noun}",
+                "requestBody": body,
+                "responses": {"200": done, **_REFUSALS},
+            }
+        },
+        f"/{noun}s/{{{noun}_id}}/cancel": {
+            "post": {
+                "summary": f"Cancel a {noun}",
+                "operationId": f"cancel_{noun}",
+                "parameters": [identifier],
+                "responses": {"200": _answer("Canceled", None), "404": _answer("There is none of this id", None)},
+            }
+        },
+    }
+    if noun == "prediction":
+        failed = {"500": _answer("The model failed", "Error"), **_REFUSALS}
+        post = {"summary": "Input in, output out", "requestBody": bare, "responses": {"200": direct, **failed}}
+        get = {"summary": "Input as query, output out", "responses": {"200": direct, **failed}}
+        paths["/predict"] = {"post": post, "get": get}
+    return paths
+
+
+__all__: List[str] = ["openapi_document"]

@@ -1,0 +1,1 @@
+"""The name under which existing images and scripts start the server."""

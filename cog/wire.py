@@ -1,0 +1,65 @@
+"""The frames between the server and a worker: how a message becomes bytes and back.
+
+A frame is a big-endian uint32 with the length of what follows, one byte that names the kind, a JSON head on one
+line, a newline and a body. The body is opaque bytes, so that JSON which exists already is never encoded again.
+"""
+
+import json
+import struct
+from typing import Any, Dict, Iterator, NamedTuple
+
+# Server to worker.
+PREDICT = b"P"  # head: id, folder, context; body: the input as a JSON object, files as local paths
+CANCEL = b"C"  # head: id
+HEALTH = b"H"  # head: id
+STOP = b"S"
+
+# Worker to server.
+SPEC = b"s"  # body: the PredictorSpec
+READY = b"r"
+SETUP_FAILED = b"f"  # head: error
+LOG = b"l"  # head: id; body: text
+OUTPUT = b"o"  # head: id, files, item (true for one of many); body: the value as JSON
+METRIC = b"m"  # head: id, name; body: the value as JSON
+DONE = b"d"  # head: id, status, error, predict_time
+HEALTHY = b"h"  # head: id, ok, error
+
+_LENGTH = struct.Struct(">I")
+MAX_FRAME_BYTES = 2**32 - 1
+
+
+class Message(NamedTuple):
+    """One message: its kind (a constant of this module), its head and its body."""
+
+    kind: bytes
+    head: Dict[str, Any]
+    body: bytes
+
+
+def encode(kind: bytes, head: Dict[str, Any], body: bytes = b"") -> bytes:
+    """Give the frame's bytes. Raises ValueError if it would be larger than 4 GiB."""
+    line = json.dumps(head, separators=(",", ":")).encode()
+    length = len(line) + len(body) + 2
+    if length > MAX_FRAME_BYTES:
+        raise ValueError(f"a message of {length} bytes is larger than a frame can be (4 GiB)")
+    return b"".join((_LENGTH.pack(length), kind, line, b"\n", body))
+
+
+class FrameReader:
+    """Puts frames together from bytes that arrive in any pieces."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Message]:
+        """Add `data` and give every message that is complete now."""
+        self._buffer += data
+        while len(self._buffer) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._buffer)
+            end = _LENGTH.size + length
+            if len(self._buffer) < end:
+                return
+            frame = bytes(self._buffer[_LENGTH.size : end])
+            del self._buffer[:end]
+            newline = frame.index(b"\n")
+            yield Message(frame[:1], json.loads(frame[1:newline]), frame[newline + 1 :])

@@ -1,0 +1,291 @@
+"""What a worker process does from its first line to its last."""
+
+import asyncio
+import inspect
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from typing import Any, Dict, Optional, Set
+
+from cog import wire
+from cog.convert import encode_output
+from cog.scope import Scope, _current
+from cog.types import CancelationException
+from cog.worker.channel import Channel
+from cog.worker.logs import capture
+from cog.worker.model import Model
+
+MAX_ERROR_CHARS = 64 * 1024
+
+
+def run(fd: int, reference: str, folder: str, mode: str) -> int:
+    """Import the predictor, set it up, and answer predictions until told to stop. Gives the exit code."""
+    worker = Worker(Channel(fd))
+    worker.listen()
+    return worker.run(reference, folder, mode)
+
+
+class Worker:
+    """The main thread runs the model; a thread of the channel's own receives."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._finish_logs = capture(channel, self._only_running)
+        self._inbox: "queue.Queue[wire.Message]" = queue.Queue()
+        self._loop: Optional[asyncio.AbstractEventLoop] = None
+        self._wake: asyncio.Event
+        self._tasks: Dict[str, Any] = {}
+        # Which prediction the main thread is in, and which one a cancel is meant for. Both are read in the signal
+        # handler, that is in the main thread: a cancel never strikes another prediction.
+        self._running: Optional[str] = None
+        self._canceled: Optional[str] = None
+        # Predictions that wait in the inbox, and those among them that were canceled there; under the lock.
+        self._waiting: Set[str] = set()
+        self._dropped: Set[str] = set()
+        self._lock = threading.Lock()
+        self._stopped = False
+        self._model: Model
+
+    def listen(self) -> None:
+        """Begin to receive; cancels reach the main thread as a signal, which also wakes it from a blocking call."""
+        signal.signal(signal.SIGUSR1, self._on_signal)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._channel.listen(self._on_message)
+
+    def run(self, reference: str, folder: str, mode: str) -> int:
+        """Set up, then serve. Gives the exit code."""
+        try:
+            self._model = Model(reference, folder, mode)
+            spec = self._model.spec
+            self._channel.send(wire.SPEC, {}, json.dumps(spec.to_json()).encode())
+            setup = self._model.make()
+            if spec.is_async:
+                return asyncio.run(self._serve_async(setup))
+            if setup is not None:
+                result = setup()
+                if inspect.isawaitable(result):
+                    asyncio.run(_wait_for(result))
+        except BaseException as error:
+            return self._fail_setup(error)
+        return self._serve()
+
+    def _fail_setup(self, error: BaseException) -> int:
+        traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
+        self._channel.send(wire.SETUP_FAILED, {"error": describe_error(error)})
+        return 1
+
+    # Synchronous predictors: one at a time, on the main thread, where setup() ran too.
+
+    def _serve(self) -> int:
+        self._channel.send(wire.READY, {})
+        while True:
+            message = self._inbox.get()
+            if message.kind == wire.STOP:
+                return 0
+            self._predict(message)
+
+    def _predict(self, message: wire.Message) -> None:
+        prediction_id = message.head["id"]
+        token = _current.set(self._scope(message.head))
+        status, error = "succeeded", None
+        started = time.perf_counter()
+        try:
+            try:
+                self._begin(prediction_id)
+                self._answer(prediction_id, message)
+            finally:
+                self._running = None
+        except CancelationException:
+            status = "canceled"
+        except BaseException as problem:
+            self._running = None
+            status, error = "failed", describe_error(problem)
+            print_user_traceback(problem)
+        seconds = time.perf_counter() - started
+        self._done(prediction_id, status, error, seconds)
+        _current.reset(token)
+
+    def _begin(self, prediction_id: str) -> None:
+        with self._lock:
+            self._running = prediction_id
+            self._waiting.discard(prediction_id)
+            if prediction_id in self._dropped:
+                self._dropped.discard(prediction_id)
+                raise CancelationException("the prediction was canceled before it began")
+
+    def _answer(self, prediction_id: str, message: wire.Message) -> None:
+        folder = message.head["folder"]
+        result = self._model.predict(**self._model.decode(message.body))
+        if self._model.spec.output.is_iterator:
+            try:
+                for item in result:
+                    self._send_output(prediction_id, item, folder, item=True)
+            finally:
+                close = getattr(result, "close", None)
+                if close is not None:
+                    close()
+        else:
+            self._send_output(prediction_id, result, folder, item=False)
+
+    # Asynchronous predictors: any number of tasks on one event loop.
+
+    async def _serve_async(self, setup: Any) -> int:
+        self._wake = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        try:
+            result = setup() if setup is not None else None
+            if inspect.isawaitable(result):
+                await result
+        except BaseException as error:
+            return self._fail_setup(error)
+        self._channel.send(wire.READY, {})
+        while not self._stopped:
+            self._wake.clear()
+            self._start_tasks()
+            await self._wake.wait()
+        return 0
+
+    def _start_tasks(self) -> None:
+        while not self._inbox.empty():
+            message = self._inbox.get_nowait()
+            if message.kind == wire.STOP:
+                self._stopped = True
+                self._wake.set()
+            else:
+                self._tasks[message.head["id"]] = asyncio.ensure_future(self._predict_async(message))
+
+    async def _predict_async(self, message: wire.Message) -> None:
+        prediction_id = message.head["id"]
+        _current.set(self._scope(message.head))
+        status, error = "succeeded", None
+        started = time.perf_counter()
+        try:
+            await self._answer_async(prediction_id, message)
+        except (asyncio.CancelledError, CancelationException):
+            status = "canceled"
+        except BaseException as problem:
+            status, error = "failed", describe_error(problem)
+            print_user_traceback(problem)
+        self._tasks.pop(prediction_id, None)
+        self._done(prediction_id, status, error, time.perf_counter() - started)
+
+    async def _answer_async(self, prediction_id: str, message: wire.Message) -> None:
+        folder = message.head["folder"]
+        result = self._model.predict(**self._model.decode(message.body))
+        if not self._model.spec.output.is_iterator:
+            self._send_output(prediction_id, await result, folder, item=False)
+            return
+        if inspect.isawaitable(result):
+            result = await result
+        try:
+            async for item in result:
+                self._send_output(prediction_id, item, folder, item=True)
+        finally:
+            close = getattr(result, "aclose", None)
+            if close is not None:
+                await close()
+
+    # Both.
+
+    def _scope(self, head: Dict[str, Any]) -> Scope:
+        def on_metric(name: str, value: Any) -> None:
+            body = json.dumps(value, allow_nan=False).encode()
+            self._channel.send(wire.METRIC, {"id": head["id"], "name": name}, body)
+
+        return Scope(head["id"], head.get("context") or {}, on_metric)
+
+    def _send_output(self, prediction_id: str, value: Any, folder: str, *, item: bool) -> None:
+        encoded = encode_output(value, folder)
+        head = {"id": prediction_id, "files": encoded.files, "item": item}
+        self._channel.send(wire.OUTPUT, head, encoded.body)
+
+    def _done(self, prediction_id: str, status: str, error: Optional[str], seconds: float) -> None:
+        self._finish_logs(prediction_id)
+        head = {"id": prediction_id, "status": status, "error": error, "predict_time": seconds}
+        self._channel.send(wire.DONE, head)
+
+    def _only_running(self) -> Optional[str]:
+        if self._running is not None or self._loop is None:
+            return self._running
+        return next(iter(self._tasks)) if len(self._tasks) == 1 else None
+
+    # On the channel's thread.
+
+    def _on_message(self, message: wire.Message) -> None:
+        if message.kind == wire.CANCEL:
+            self._cancel(message.head["id"])
+        elif message.kind == wire.HEALTH:
+            threading.Thread(target=self._check_health, args=(message.head["id"],), daemon=True).start()
+        else:
+            if message.kind == wire.PREDICT and self._loop is None:
+                with self._lock:
+                    self._waiting.add(message.head["id"])
+            self._inbox.put(message)
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._wake.set)
+
+    def _cancel(self, prediction_id: str) -> None:
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._cancel_task, prediction_id)
+            return
+        with self._lock:
+            if self._running == prediction_id:
+                self._canceled = prediction_id
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+            elif prediction_id in self._waiting:
+                self._dropped.add(prediction_id)
+
+    def _cancel_task(self, prediction_id: str) -> None:
+        self._start_tasks()  # It may still lie in the inbox.
+        task = self._tasks.get(prediction_id)
+        if task is not None:
+            task.cancel()
+
+    def _on_signal(self, number: int, frame: Any) -> None:
+        if self._canceled is not None and self._canceled == self._running:
+            self._running = self._canceled = None
+            raise CancelationException("the prediction was canceled")
+
+    def _check_health(self, check_id: str) -> None:
+        head: Dict[str, Any] = {"id": check_id, "ok": True, "error": None}
+        try:
+            if self._loop is not None:
+                future = asyncio.run_coroutine_threadsafe(self._model.healthcheck(), self._loop)
+                head["ok"] = future.result()
+            else:
+                head["ok"] = asyncio.run(self._model.healthcheck())
+        except BaseException as error:
+            head.update(ok=False, error=describe_error(error))
+        self._channel.send(wire.HEALTHY, head)
+
+
+async def _wait_for(awaitable: Any) -> None:
+    await awaitable
+
+
+def describe_error(error: BaseException) -> str:
+    """One exception as the text of `error`; never raises itself."""
+    try:
+        text = str(error)
+    except BaseException:
+        text = ""
+    if isinstance(error, SystemExit):
+        text = f"the model called sys.exit({text})"
+    return (text or type(error).__name__)[:MAX_ERROR_CHARS]
+
+
+def print_user_traceback(error: BaseException) -> None:
+    """Write the traceback to the prediction's logs, from the user's first frame on."""
+    trace = error.__traceback__
+    own = os.path.dirname(os.path.abspath(__file__))
+    while trace is not None and os.path.abspath(trace.tb_frame.f_code.co_filename).startswith(own):
+        trace = trace.tb_next
+    try:
+        traceback.print_exception(type(error), error, trace, file=sys.stderr)
+    except BaseException:
+        print(f"{type(error).__name__} (its text cannot be shown)", file=sys.stderr)

@@ -1,0 +1,97 @@
+"""The user's predictor, made ready to be called: imported, described, set up, with its inputs decoded."""
+
+import asyncio
+import inspect
+import json
+import os
+from typing import Any, Callable, Dict, Optional
+
+from cog.annotations import type_spec
+from cog.convert import Decoder, make_decoder
+from cog.input import MISSING
+from cog.predictor import entry_method, load_target
+from cog.signature import _resolve_hints, field_info, read_signature
+from cog.spec import PredictorSpec
+from cog.types import Path
+
+
+class Model:
+    """One predictor in this process. `predict` is what to call with decoded keyword arguments."""
+
+    def __init__(self, reference: str, folder: str, mode: str) -> None:
+        self._target = load_target(reference, folder)
+        self.spec: PredictorSpec = read_signature(self._target, mode=mode)
+        self._method = entry_method(self._target)
+        self._decoders, self._defaults = _inputs(self._target, self._method)
+        self._instance: Any = None
+        self.predict: Callable[..., Any] = self._target
+
+    def make(self) -> Any:
+        """Make the predictor; give its `setup` bound to its arguments, or None when there is none to run."""
+        if not self._method:
+            return None
+        self._instance = self._target()
+        self.predict = getattr(self._instance, self._method)
+        setup = getattr(self._instance, "setup", None)
+        if setup is None:
+            return None
+        return lambda: setup(**_setup_arguments(setup))
+
+    def decode(self, body: bytes) -> Dict[str, Any]:
+        """The keyword arguments for `predict` from a validated input (JSON object, files as local paths)."""
+        given = json.loads(body)
+        return {
+            name: decode(given[name]) if name in given else decode(self._defaults[name])
+            for name, decode in self._decoders.items()
+            if name in given or name in self._defaults
+        }
+
+    async def healthcheck(self) -> bool:
+        """What the user's `healthcheck()` says; True without one."""
+        check = getattr(self._instance, "healthcheck", None)
+        if check is None:
+            return True
+        if inspect.iscoroutinefunction(check):
+            return bool(await check())
+        return bool(await asyncio.get_running_loop().run_in_executor(None, check))
+
+
+def _inputs(target: Any, method: str) -> Any:
+    function = getattr(target, method) if method else target
+    hints = _resolve_hints(function)
+    decoders: Dict[str, Decoder] = {}
+    defaults: Dict[str, Any] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name not in hints:
+            continue  # self
+        decoders[name] = make_decoder(hints[name])
+        info = field_info(parameter.default, hints[name], name)
+        if info.default is not MISSING:
+            defaults[name] = info.default
+            if not _is_json(info.default):
+                decoders[name] = _keep(info.default, decoders[name])
+    return decoders, defaults
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _keep(default: Any, decode: Decoder) -> Decoder:
+    """A default that is already a value of the type (an Enum member, a Path) is passed as it is."""
+    return lambda value: value if value is default else decode(value)
+
+
+def _setup_arguments(setup: Callable[..., Any]) -> Dict[str, Any]:
+    """`setup(weights)` gets what COG_WEIGHTS names, or the folder `weights/`, or None."""
+    parameter = inspect.signature(setup).parameters.get("weights")
+    if parameter is None or parameter.kind is inspect.Parameter.VAR_KEYWORD:
+        return {}
+    value: Optional[str] = os.environ.get("COG_WEIGHTS") or ("weights" if os.path.isdir("weights") else None)
+    hint = _resolve_hints(setup).get("weights")
+    takes_path = hint is not None and type_spec(hint, "weights").kind == "path"
+    return {"weights": Path(value) if value is not None and takes_path else value}

@@ -1,0 +1,91 @@
+"""`python -m cog_server`: serve the model that the environment names."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+
+import uvicorn
+
+from cog_server.app import create_app
+from cog_server.logs import configure_logging
+from cog_server.settings import Settings, SettingsError, read_settings
+
+
+def main() -> int:
+    options = _parse(sys.argv[1:])
+    mode = options.x_mode
+    try:
+        settings = read_settings(os.environ, mode=mode, host=options.host, port=options.port)
+        listener = _listen(settings.host, settings.port)
+    except (SettingsError, OSError) as error:
+        print(f"cog: {error}", file=sys.stderr)
+        return 1
+    configure_logging(log_format=settings.log_format, level=settings.log_level)
+    return asyncio.run(_serve(settings, listener))
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> int:
+    config = uvicorn.Config(
+        create_app(settings),
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.drain_s),
+    )
+    server = _Server(config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.on_signal)
+    await server.serve(sockets=[listener])
+    return 0
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn, with the signals in our hands: its own handling ends with the signal's default, not with exit code 0."""
+
+    def on_signal(self) -> None:
+        """The first signal drains; the second ends at once, and the guard of the worker ends that."""
+        if self.should_exit:
+            os._exit(1)
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Bind before the model starts: a port that is in use is said at once, not after a long setup."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise OSError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    listener.listen(2048)
+    listener.set_inheritable(False)
+    return listener
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m cog_server", description=__doc__)
+    parser.add_argument("--host", default=None, help="address to listen on (default 0.0.0.0)")
+    parser.add_argument("--port", type=int, default=None, help="port to listen on (default $PORT or 5000)")
+    parser.add_argument("--x-mode", choices=["predict", "train"], default="predict", help="what to serve")
+    # Flags that scripts written for the existing Cog pass; the first has no meaning here.
+    parser.add_argument("--threads", type=int, help=argparse.SUPPRESS)
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""`create_app`: the FastAPI application around one supervisor and one runner."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+
+from cog.version import __version__
+from cog_server.files.fetch import FileFetcher
+from cog_server.logs import ModelLog
+from cog_server.routes.docs import add_docs_routes
+from cog_server.routes.health import add_health_routes
+from cog_server.routes.predictions import add_prediction_routes
+from cog_server.runner import JobRunner
+from cog_server.settings import Settings
+from cog_server.worker.supervisor import Supervisor
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Make the application; its lifespan owns the worker. Must be called with a running event loop."""
+    supervisor = Supervisor(settings, on_text=ModelLog(settings.log_format).write)
+    fetcher = FileFetcher(max_bytes=settings.max_file_bytes)
+    runner = JobRunner(settings, supervisor, fetcher)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await supervisor.start()
+        try:
+            yield
+        finally:
+            await runner.drain(settings.drain_s)
+            await supervisor.stop(settings.cancel_grace_s)
+            await fetcher.close()
+
+    # FastAPI's own document describes its own routes; ours describes the model.
+    app = FastAPI(title="Cog", version=__version__, openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.router.redirect_slashes = False
+    add_prediction_routes(app, settings, supervisor, runner)
+    add_health_routes(app, supervisor, runner, mode=settings.mode)
+    add_docs_routes(app, supervisor)
+    return app

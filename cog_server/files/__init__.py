@@ -1,0 +1,1 @@
+"""Files are URLs outside and paths inside; here is where one becomes the other."""

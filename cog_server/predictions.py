@@ -1,0 +1,120 @@
+"""`Prediction`: the one state object of a prediction. Every reader gets snapshots of it."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import json
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+
+class Status(str, enum.Enum):
+    """The life of a prediction; the last three are terminal."""
+
+    STARTING = "starting"
+    PROCESSING = "processing"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+    @property
+    def is_terminal(self) -> bool:
+        return self in (Status.SUCCEEDED, Status.FAILED, Status.CANCELED)
+
+
+MAX_LOG_CHARS = 16 * 1024 * 1024
+_CUT = "[the beginning of the log was cut]\n"
+
+
+@dataclass
+class Prediction:
+    """One prediction. `input` is JSON data as it is shown to clients; outputs are JSON bytes, kept as they came."""
+
+    id: str
+    input: dict[str, Any]
+    is_iterator: bool = False
+    status: Status = Status.STARTING
+    error: str | None = None
+    created_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+    finished: asyncio.Event = field(default_factory=asyncio.Event)
+    _outputs: list[bytes] = field(default_factory=list)
+    _logs: list[str] = field(default_factory=list)
+    _log_chars: int = 0
+
+    def start(self) -> None:
+        """The worker has it now."""
+        if self.status is Status.STARTING:
+            self.status = Status.PROCESSING
+            self.started_at = datetime.now(timezone.utc)
+
+    def append_output(self, body: bytes) -> None:
+        """Take one output, or one item of an iterator's output, as JSON."""
+        if not self.status.is_terminal:
+            self._outputs.append(body)
+
+    def append_log(self, text: str) -> None:
+        """Take some of the model's text; the oldest goes once there is more than `MAX_LOG_CHARS`."""
+        if self.status.is_terminal:
+            return
+        self._logs.append(text)
+        self._log_chars += len(text)
+        if self._log_chars > MAX_LOG_CHARS:
+            kept = "".join(self._logs).removeprefix(_CUT)[-MAX_LOG_CHARS // 2 :]
+            self._logs = [_CUT, kept]
+            self._log_chars = len(_CUT) + len(kept)
+
+    def finish(self, status: Status, *, error: str | None = None, predict_time_s: float | None = None) -> bool:
+        """End it, once. Gives False, and changes nothing, if it has ended already."""
+        assert status.is_terminal, status
+        if self.status.is_terminal:
+            return False
+        self.status = status
+        self.error = error
+        self.completed_at = datetime.now(timezone.utc)
+        if predict_time_s is not None:
+            self.metrics["predict_time"] = round(predict_time_s, 6)
+        self.finished.set()
+        return True
+
+    @property
+    def logs(self) -> str:
+        """The model's text so far."""
+        return "".join(self._logs)
+
+    def output_json(self) -> bytes:
+        """The output so far as JSON: `null` as long as there is none."""
+        if self.is_iterator:
+            if not self._outputs and self.status in (Status.STARTING, Status.PROCESSING):
+                return b"null"
+            return b"[" + b",".join(self._outputs) + b"]"
+        return self._outputs[-1] if self._outputs else b"null"
+
+    def snapshot_json(self) -> bytes:
+        """The prediction as clients see it, as JSON."""
+        head = {
+            "id": self.id,
+            "status": self.status.value,
+            "input": self.input,
+        }
+        tail = {
+            "logs": self.logs,
+            "error": self.error,
+            "metrics": self.metrics,
+            "created_at": _moment(self.created_at),
+            "started_at": _moment(self.started_at),
+            "completed_at": _moment(self.completed_at),
+        }
+        return b"".join((_json(head)[:-1], b',"output":', self.output_json(), b",", _json(tail)[1:]))
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+
+
+def _moment(value: datetime | None) -> str | None:
+    return None if value is None else value.isoformat()

@@ -1,0 +1,125 @@
+"""From bytes to a validated `Request`, or to the response that says what is wrong."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic_core import SchemaValidator, ValidationError
+from starlette.requests import Request as HTTPRequest
+from starlette.responses import Response
+
+from cog.spec import PredictorSpec
+from cog.strict_json import JSONError, loads
+from cog.validation import clean_errors, input_schema
+from cog_server.routes.answers import JSON, problem
+from cog_server.runner import Request
+
+ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_MAX_CONTEXT_KEYS = 1000
+
+
+class Refused(Exception):
+    """The request cannot be taken; carries the response."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__()
+        self.response = response
+
+
+class InputValidator:
+    """Checks inputs against the predictor's spec; made once when the spec is known."""
+
+    def __init__(self, spec: PredictorSpec) -> None:
+        self._validator = SchemaValidator(input_schema(spec))
+        self._names = [item.name for item in spec.inputs]
+
+    def check(self, value: Any, place: tuple[str, ...]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Give (the input, errors); `place` is the location of the input in the request, for the errors."""
+        try:
+            return self._validator.validate_python({} if value is None else value), []
+        except ValidationError as error:
+            found = clean_errors(error.errors(include_url=False, include_input=False), self._names)  # type: ignore[arg-type]  # TypedDicts as dicts
+            return {}, [{**item, "loc": [*place, *item["loc"]]} for item in found]
+
+
+async def read_json(request: HTTPRequest, *, max_bytes: int) -> Any:
+    """The body as strict JSON data; {} for an empty body. Raises Refused (413, 415, 422)."""
+    content_type = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+    if content_type != JSON and not content_type.endswith("+json"):
+        raise Refused(problem(415, f"the body must be {JSON}, not {content_type}"))
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Refused(problem(415, "a Content-Encoding of requests is not supported"))
+    body = await _read_body(request, max_bytes)
+    if not body.strip():
+        return {}
+    try:
+        return loads(body)
+    except JSONError as error:
+        detail = {"loc": ["body"], "msg": f"The body {error}", "type": "json_invalid"}
+        raise Refused(problem(422, [detail])) from error
+
+
+async def _read_body(request: HTTPRequest, max_bytes: int) -> bytes:
+    declared = request.headers.get("content-length", "")
+    if declared.isascii() and declared.isdigit() and int(declared) > max_bytes:
+        raise Refused(_too_large(max_bytes))
+    chunks: list[bytes] = []
+    total = 0
+    async for chunk in request.stream():
+        total += len(chunk)
+        if total > max_bytes:
+            raise Refused(_too_large(max_bytes))
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _too_large(max_bytes: int) -> Response:
+    return problem(413, f"the body is larger than {max_bytes} bytes")
+
+
+def envelope(value: Any, validator: InputValidator, *, path_id: str | None = None) -> Request:
+    """The request in an envelope `{"input": ..., "id": ..., "context": ...}`. Raises Refused (422) with every error."""
+    if not isinstance(value, dict):
+        raise Refused(problem(422, [_error(["body"], "Input should be an object", "dict_type")]))
+    given, errors = validator.check(value.get("input"), ("body", "input"))
+    errors += _envelope_errors(value, path_id)
+    if errors:
+        raise Refused(problem(422, errors))
+    return Request(input=given, id=path_id or value.get("id"), context=value.get("context") or {})
+
+
+def bare(value: Any, validator: InputValidator, *, place: str = "body") -> Request:
+    """The request in a bare input object. Raises Refused (422)."""
+    given, errors = validator.check(value, (place,))
+    if errors:
+        raise Refused(problem(422, errors))
+    return Request(input=given)
+
+
+def _envelope_errors(value: dict[str, Any], path_id: str | None) -> list[dict[str, Any]]:
+    errors = []
+    if path_id is not None and not ID_PATTERN.fullmatch(path_id):
+        errors.append(_error(["path", "prediction_id"], _ID_HELP, "id"))
+    body_id = value.get("id")
+    if body_id is not None:
+        if not isinstance(body_id, str) or not ID_PATTERN.fullmatch(body_id):
+            errors.append(_error(["body", "id"], _ID_HELP, "id"))
+        elif path_id is not None and body_id != path_id:
+            errors.append(_error(["body", "id"], "The id must match the one in the URL", "id"))
+    context = value.get("context")
+    if context is not None and not isinstance(context, dict):
+        errors.append(_error(["body", "context"], "Input should be an object of texts", "dict_type"))
+    elif context:
+        if len(context) > _MAX_CONTEXT_KEYS:
+            errors.append(_error(["body", "context"], f"At most {_MAX_CONTEXT_KEYS} keys", "too_long"))
+        wrong = [key for key, item in context.items() if not isinstance(item, str)]
+        errors += [_error(["body", "context", key], "Input should be a text", "string_type") for key in wrong[:10]]
+    return errors
+
+
+_ID_HELP = "An id has 1 to 128 characters of A-Z, a-z, 0-9, _ and -"
+
+
+def _error(place: list[str], message: str, kind: str) -> dict[str, Any]:
+    return {"loc": place, "msg": message, "type": kind}

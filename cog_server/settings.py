@@ -1,0 +1,106 @@
+"""`Settings`: everything the environment says to the server, read once at start."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+class SettingsError(Exception):
+    """An environment variable or flag has a value that means nothing."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Times in seconds, sizes in bytes. None switches a limit off."""
+
+    target: str
+    mode: str = "predict"
+    host: str = "0.0.0.0"
+    port: int = 5000
+    python: str = sys.executable
+    model_path: str | None = None
+    folder: Path = field(default_factory=Path.cwd)
+    max_concurrency: int | None = None
+    max_queue: int = 1000
+    max_body_bytes: int = 100 * 1024 * 1024
+    max_file_bytes: int = 1024 * 1024 * 1024
+    setup_timeout_s: float | None = None
+    cancel_grace_s: float = 5.0
+    drain_s: float = 30.0
+    log_format: str = "json"
+    log_level: str = "info"
+
+
+def read_settings(environment: Mapping[str, str], *, mode: str = "predict", **given: object) -> Settings:
+    """Read the environment; `given` (from flags) wins where it is not None. Raises SettingsError.
+
+    The names of variables that images of the existing Cog set are understood too.
+    """
+    reader = _Reader(environment)
+    training = mode == "train"
+    names = ("COG_TRAIN", "COG_TRAIN_TYPE_STUB") if training else ("COG_PREDICT", "COG_PREDICT_TYPE_STUB")
+    target = reader.text(*names)
+    if not target:
+        raise SettingsError(f"nothing to serve: set {names[0]} to file.py:Name")
+    values: dict[str, object] = {
+        "target": target,
+        "mode": mode,
+        "port": reader.number("PORT", 5000, least=0, most=65535),
+        "python": reader.text("COG_PYTHON") or sys.executable,
+        "model_path": reader.text("COG_MODEL_PATH"),
+        "max_concurrency": reader.number("COG_MAX_CONCURRENCY", None, least=1, most=10_000),
+        "max_queue": reader.number("COG_MAX_QUEUE", 1000, least=0, most=1_000_000),
+        "setup_timeout_s": reader.seconds("COG_SETUP_TIMEOUT"),
+        "log_format": reader.choice("LOG_FORMAT", ("json", "console"), "json"),
+        "log_level": reader.choice("COG_LOG_LEVEL", ("debug", "info", "warning", "error"), "info"),
+    }
+    values.update({name: value for name, value in given.items() if value is not None})
+    return Settings(**values)  # type: ignore[arg-type]  # each value was checked by its reader above
+
+
+class _Reader:
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.environment = environment
+
+    def text(self, *names: str) -> str | None:
+        return next((self.environment[name] for name in names if self.environment.get(name)), None)
+
+    def choice(self, name: str, allowed: tuple[str, ...], default: str) -> str:
+        value = (self.text(name) or default).lower()
+        if value not in allowed:
+            raise SettingsError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
+        return value
+
+    def number(self, name: str, default: int | None, *, least: int, most: int) -> int | None:
+        value = self.text(name)
+        if value is None:
+            return default
+        if not value.isascii() or not value.isdigit() or not least <= int(value) <= most:
+            raise SettingsError(f"{name} is {value!r}; it must be a whole number from {least} to {most}")
+        return int(value)
+
+    def seconds(self, name: str) -> float | None:
+        value = self.text(name)
+        if value is None:
+            return None
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = -1.0
+        if not 0 <= seconds < 1e9:
+            raise SettingsError(f"{name} is {value!r}; it must be a number of seconds")
+        return seconds or None
+
+
+def worker_environment(settings: Settings, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment of the worker: the server's, less what only the server may know."""
+    secrets = ("COG_AUTH_TOKEN", "COG_WEBHOOK_SECRET", "WEBHOOK_AUTH_TOKEN", "COG_AUTH_TOKEN_FILE")
+    result = {name: value for name, value in environment.items() if name not in secrets}
+    result["PYTHONUNBUFFERED"] = "1"
+    if settings.model_path:
+        result["PYTHONPATH"] = os.pathsep.join(filter(None, (settings.model_path, environment.get("PYTHONPATH"))))
+    return result

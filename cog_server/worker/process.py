@@ -1,0 +1,185 @@
+"""`WorkerProcess`: one worker from its spawn to its end, as messages, text and an exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cog import wire
+
+# How long a dead worker's last messages may take to arrive; they lie in the kernel already.
+_DRAIN_S = 1.0
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """Whom a worker tells what: all are called on the event loop, `on_exit` last and exactly once."""
+
+    on_message: Callable[[wire.Message], None]
+    on_text: Callable[[str], None]
+    on_exit: Callable[[int], None]
+
+
+class WorkerProcess:
+    """A worker in a session of its own, with a socket for messages and one pipe for stdout and stderr."""
+
+    def __init__(self, callbacks: Callbacks) -> None:
+        self._callbacks = callbacks
+        self._process: asyncio.subprocess.Process | None = None
+        self._guard: asyncio.subprocess.Process | None = None
+        self._transport: asyncio.Transport | None = None
+        self._text_fd = -1
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._watch: asyncio.Task[None] | None = None
+        self._end_of_stream: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def spawn(self, command: list[str], *, folder: Path, environment: Mapping[str, str]) -> None:
+        """Start `command` with `--fd N` added. Raises OSError if it cannot be started."""
+        ours, theirs = socket.socketpair()
+        text_fd, their_text_fd = os.pipe()
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *command,
+                "--fd",
+                str(theirs.fileno()),
+                cwd=folder,
+                env=dict(environment),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=their_text_fd,
+                stderr=their_text_fd,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )
+        except BaseException:
+            ours.close()
+            os.close(text_fd)
+            raise
+        finally:
+            theirs.close()
+            os.close(their_text_fd)
+        loop = asyncio.get_running_loop()
+        self._guard = await _spawn_guard(self._process.pid)
+        self._text_fd = text_fd
+        os.set_blocking(text_fd, False)
+        loop.add_reader(text_fd, self.read_text)
+        ours.setblocking(False)
+        self._transport, _ = await loop.create_connection(
+            lambda: _Protocol(self._callbacks.on_message, self._end_of_stream), sock=ours
+        )
+        self._watch = asyncio.create_task(self._wait(), name="cog-worker-exit")
+
+    @property
+    def pid(self) -> int:
+        """The process id, 0 before the spawn."""
+        return self._process.pid if self._process else 0
+
+    def send(self, kind: bytes, head: dict[str, object], body: bytes = b"") -> None:
+        """Send one message; nothing happens if the worker is gone, its exit says so."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(wire.encode(kind, head, body))
+
+    def read_text(self) -> None:
+        """Take all the text that lies in the pipe now; when a prediction ends, so that none is attributed late."""
+        while self._text_fd >= 0:
+            try:
+                data = os.read(self._text_fd, 1 << 16)
+            except BlockingIOError:
+                return
+            if not data:
+                self._close_text()
+                return
+            text = self._decoder.decode(data)
+            if text:
+                self._callbacks.on_text(text)
+
+    def kill(self) -> None:
+        """SIGKILL the worker and whatever it started in its session."""
+        # SIGKILL, not SIGTERM: Python runs signal handlers between bytecodes, so a long C call never sees one.
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    async def stop(self, grace_s: float) -> None:
+        """Ask it to end, wait for `grace_s`, then kill it. Returns when it is gone."""
+        if self._watch is None:
+            return
+        self.send(wire.STOP, {})
+        done, _ = await asyncio.wait({self._watch}, timeout=grace_s)
+        if not done:
+            self.kill()
+            await self._watch
+
+    async def _wait(self) -> None:
+        assert self._process is not None
+        code = await self._process.wait()
+        # Children of the model outlive it otherwise, with the GPU's memory in their hands.
+        self.kill()
+        if self._guard is not None:
+            self._guard.kill()
+            await self._guard.wait()
+        # What the worker sent before it died may still lie in the socket: read to its end first.
+        await asyncio.wait({self._end_of_stream}, timeout=_DRAIN_S)
+        self.read_text()
+        self._close_text()
+        if self._transport is not None:
+            self._transport.close()
+        self._callbacks.on_exit(code)
+
+    def _close_text(self) -> None:
+        if self._text_fd >= 0:
+            asyncio.get_running_loop().remove_reader(self._text_fd)
+            os.close(self._text_fd)
+            self._text_fd = -1
+
+
+async def _spawn_guard(group: int) -> asyncio.subprocess.Process:
+    """Start the process that kills a worker's group when this one is gone, however it went.
+
+    It waits for the end of a pipe that only we hold. Not PR_SET_PDEATHSIG, which spares the worker's children; not
+    the worker itself, which may hang in C code.
+    """
+    return await asyncio.create_subprocess_exec(
+        "/bin/sh",
+        "-c",
+        'read -r _; kill -9 "-$1"',
+        "cog-guard",
+        str(group),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+class _Protocol(asyncio.Protocol):
+    def __init__(self, on_message: Callable[[wire.Message], None], end: asyncio.Future[None]) -> None:
+        self._on_message = on_message
+        self._reader = wire.FrameReader()
+        self._end = end
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._end.done():
+            self._end.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        for message in self._reader.feed(data):
+            self._on_message(message)
+
+
+def describe_exit(code: int) -> str:
+    """Say in words how a process ended."""
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = "an unknown signal"
+    hint = ", probably out of memory" if -code == signal.SIGKILL else ""
+    return f"was killed by signal {-code} ({name}){hint}"

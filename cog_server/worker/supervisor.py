@@ -1,0 +1,259 @@
+"""`Supervisor`: keeps the worker alive, knows its state, and carries messages between it and the jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import json
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+
+from cog import wire
+from cog.spec import PredictorSpec
+from cog_server.settings import Settings, worker_environment
+from cog_server.worker.process import Callbacks, WorkerProcess, describe_exit
+
+log = logging.getLogger("cog.server")
+
+MAX_RESTARTS = 5
+RESTART_WINDOW_S = 60.0
+HEALTHCHECK_TIMEOUT_S = 5.0
+MAX_SETUP_LOG_CHARS = 1024 * 1024
+
+
+class State(str, enum.Enum):
+    """Where the worker is. SETUP_FAILED and DEFUNCT are final."""
+
+    STARTING = "STARTING"
+    READY = "READY"
+    SETUP_FAILED = "SETUP_FAILED"
+    DEFUNCT = "DEFUNCT"
+    STOPPED = "STOPPED"
+
+
+@dataclass
+class SetupReport:
+    """What is known about the setup: `status` is starting, succeeded or failed."""
+
+    status: str = "starting"
+    started_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    completed_at: datetime | None = None
+    logs: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the supervisor must know of a running prediction: whom to tell."""
+
+    id: str
+    on_log: Callable[[str], None]
+    events: asyncio.Queue[wire.Message | WorkerLost]
+
+
+@dataclass(frozen=True)
+class WorkerLost:
+    """The worker ended while the prediction ran."""
+
+    reason: str
+
+
+class WorkerUnavailable(Exception):
+    """There is no worker and there will be none; says why."""
+
+
+class Supervisor:
+    """Owns at most one worker at a time. All methods belong to the event loop."""
+
+    def __init__(self, settings: Settings, *, on_text: Callable[[str, str | None], None]) -> None:
+        self.state = State.STARTING
+        self.setup = SetupReport()
+        self.spec: PredictorSpec | None = None
+        self.restarts = 0
+        self.reason = "the model is starting"
+        self._settings = settings
+        self._on_text = on_text
+        self._worker: WorkerProcess | None = None
+        self._jobs: dict[str, Job] = {}
+        self._changed = asyncio.Event()
+        self._deaths: deque[float] = deque(maxlen=MAX_RESTARTS + 1)
+        self._health: asyncio.Future[tuple[bool, str | None]] | None = None
+        self._health_number = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._setup_deadline: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        """Start the first worker; its setup goes on after this returns."""
+        await self._spawn()
+
+    async def stop(self, grace_s: float) -> None:
+        """End the worker: at once while it sets up, after `grace_s` at most otherwise."""
+        was_ready = self.state is State.READY
+        self._enter(State.STOPPED, "the server is shutting down")
+        for task in list(self._tasks):
+            task.cancel()
+        if self._worker is not None:
+            await self._worker.stop(grace_s if was_ready else 0.0)
+
+    async def wait_ready(self) -> None:
+        """Return when a worker is ready. Raises WorkerUnavailable if none will ever be."""
+        while self.state is not State.READY:
+            if self.state is not State.STARTING:
+                raise WorkerUnavailable(self.reason)
+            await self._changed.wait()
+
+    def begin(self, job: Job, head: dict[str, object], body: bytes) -> None:
+        """Give a prediction to the worker, which must be ready; its events go to the job until `end`."""
+        assert self._worker is not None and self.state is State.READY, self.state
+        self._jobs[job.id] = job
+        self._worker.send(wire.PREDICT, {"id": job.id, **head}, body)
+
+    def end(self, job: Job) -> None:
+        """Forget a job."""
+        self._jobs.pop(job.id, None)
+
+    def cancel(self, prediction_id: str) -> None:
+        """Ask the worker to stop a running prediction."""
+        if self._worker is not None and prediction_id in self._jobs:
+            self._worker.send(wire.CANCEL, {"id": prediction_id})
+
+    def kill(self) -> None:
+        """Kill the worker, as the end of a cancel that it does not obey; a new one is started."""
+        if self._worker is not None:
+            self._worker.kill()
+
+    async def healthcheck(self) -> tuple[bool, str | None]:
+        """Ask the user's `healthcheck()`: (is healthy, what went wrong). Callers at the same time share one answer."""
+        if self._worker is None or self.state is not State.READY:
+            return True, None
+        if self._health is None:
+            self._health_number += 1
+            self._health = asyncio.get_running_loop().create_future()
+            self._worker.send(wire.HEALTH, {"id": str(self._health_number)})
+        pending = self._health
+        try:
+            return await asyncio.wait_for(asyncio.shield(pending), HEALTHCHECK_TIMEOUT_S)
+        except asyncio.TimeoutError:
+            self._answer_health(False, f"healthcheck() gave no answer within {HEALTHCHECK_TIMEOUT_S:.0f} seconds")
+            return pending.result()
+
+    def _answer_health(self, ok: bool, error: str | None) -> None:
+        if self._health is not None and not self._health.done():
+            self._health.set_result((ok, error))
+        self._health = None
+
+    async def _spawn(self) -> None:
+        settings = self._settings
+        worker = WorkerProcess(Callbacks(self._on_message, self._on_raw_text, self._on_exit))
+        command = [settings.python, "-m", "cog.worker", "--target", settings.target, "--mode", settings.mode]
+        try:
+            await worker.spawn(command, folder=settings.folder, environment=worker_environment(settings))
+        except OSError as error:
+            self._fail_setup(f"the worker cannot be started with {settings.python}: {error.strerror or error}")
+            return
+        self._worker = worker
+        if settings.setup_timeout_s is not None:
+            loop = asyncio.get_running_loop()
+            self._setup_deadline = loop.call_later(settings.setup_timeout_s, self._on_setup_timeout)
+
+    def _on_setup_timeout(self) -> None:
+        if self.state is State.STARTING:
+            self._fail_setup(f"setup() took longer than {self._settings.setup_timeout_s:g} seconds")
+            self.kill()
+
+    def _on_message(self, message: wire.Message) -> None:
+        kind = message.kind
+        if kind == wire.LOG:
+            self._on_log(message.body.decode("utf-8", "replace"), message.head["id"])
+        elif kind in (wire.OUTPUT, wire.METRIC, wire.DONE):
+            job = self._jobs.get(message.head["id"])
+            if kind == wire.DONE and self._worker is not None:
+                self._worker.read_text()
+            if job is not None:
+                job.events.put_nowait(message)
+        elif kind == wire.SPEC:
+            self.spec = PredictorSpec.from_json(json.loads(message.body))
+        elif kind == wire.READY:
+            self._on_ready()
+        elif kind == wire.SETUP_FAILED:
+            self._fail_setup(message.head["error"])
+        elif kind == wire.HEALTHY and message.head["id"] == str(self._health_number):
+            self._answer_health(message.head["ok"], message.head["error"])
+
+    def _on_ready(self) -> None:
+        if self._worker is not None:
+            self._worker.read_text()
+        if self._setup_deadline is not None:
+            self._setup_deadline.cancel()
+        if self.state is not State.STARTING:
+            return
+        self.setup.status = "succeeded"
+        self.setup.completed_at = datetime.now(timezone.utc)
+        self._enter(State.READY, "")
+        log.info("the model is ready")
+
+    def _on_raw_text(self, text: str) -> None:
+        """Text from the pipe: of C code, child processes and threads, and everything that setup prints."""
+        self._on_log(text, next(iter(self._jobs)) if len(self._jobs) == 1 else None)
+
+    def _on_log(self, text: str, prediction_id: str | None) -> None:
+        if self.state is State.STARTING and self.restarts == 0:
+            self.setup.logs = (self.setup.logs + text)[-MAX_SETUP_LOG_CHARS:]
+        job = self._jobs.get(prediction_id) if prediction_id is not None else None
+        if job is not None:
+            job.on_log(text)
+        self._on_text(text, job.id if job else None)
+
+    def _on_exit(self, code: int) -> None:
+        self._worker = None
+        if self._setup_deadline is not None:
+            self._setup_deadline.cancel()
+        self._answer_health(False, "the worker ended")
+        how = describe_exit(code)
+        jobs, self._jobs = self._jobs, {}
+        for job in jobs.values():
+            job.events.put_nowait(WorkerLost(f"the worker process {how}"))
+        if self.state is State.STARTING and self.restarts == 0:
+            self._fail_setup(f"the worker process {how} during setup")
+        elif self.state in (State.READY, State.STARTING):
+            self._restart(how)
+
+    def _restart(self, how: str) -> None:
+        now = time.monotonic()
+        self._deaths.append(now)
+        recent = sum(1 for moment in self._deaths if now - moment < RESTART_WINDOW_S)
+        if recent > MAX_RESTARTS:
+            self._enter(State.DEFUNCT, f"the worker ended {recent} times in {RESTART_WINDOW_S:.0f} s; the last {how}")
+            log.error("giving up: %s", self.reason)
+            return
+        self.restarts += 1
+        self._enter(State.STARTING, f"the worker {how} and is being restarted")
+        log.warning("the worker %s; starting a new one", how)
+        task = asyncio.create_task(self._spawn_after(0.0 if recent == 1 else 0.05 * 2**recent), name="cog-respawn")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _spawn_after(self, delay_s: float) -> None:
+        await asyncio.sleep(delay_s)
+        await self._spawn()
+
+    def _fail_setup(self, error: str) -> None:
+        if self._worker is not None:
+            self._worker.read_text()
+        if self.state is not State.STARTING:
+            return
+        self.setup.completed_at = datetime.now(timezone.utc)
+        if self.restarts == 0:
+            self.setup.status = "failed"
+            self._enter(State.SETUP_FAILED, error)
+            log.error("setup failed: %s", error)
+
+    def _enter(self, state: State, reason: str) -> None:
+        self.state = state
+        self.reason = reason
+        # Whoever waits for the old event wakes up; whoever comes now waits for the next change.
+        self._changed.set()
+        self._changed = asyncio.Event()

@@ -1,0 +1,151 @@
+"""A real server process for each test, around a predictor written on the spot."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+HEAD = "import os, sys, time\nfrom typing import *\nfrom cog import *\n\n"
+
+
+@dataclass
+class Server:
+    """A running `python -m cog_server` and a client of it."""
+
+    process: subprocess.Popen[str]
+    http: httpx.Client
+    url: str
+    log: Path
+
+    def predict(self, **given: Any) -> dict[str, Any]:
+        answer = self.http.post("/predictions", json={"input": given})
+        assert answer.status_code == 200, answer.text
+        document = answer.json()
+        assert isinstance(document, dict)
+        return document
+
+    def health(self) -> dict[str, Any]:
+        document = self.http.get("/health-check").json()
+        assert isinstance(document, dict)
+        return document
+
+    def wait_for(self, *states: str, timeout_s: float = 20) -> dict[str, Any]:
+        """Wait until the health check says one of `states`."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            health = self.health()
+            if health["status"] in states:
+                return health
+            time.sleep(0.02)
+        raise AssertionError(f"still {health['status']}, not {states}: {self.log.read_text()}")
+
+    def worker_pids(self) -> list[int]:
+        """The worker processes below the server."""
+        answer = subprocess.run(
+            ["pgrep", "-P", str(self.process.pid), "-f", "cog.worker"], capture_output=True, text=True, check=False
+        )
+        return [int(pid) for pid in answer.stdout.split()]
+
+
+Serve = Callable[..., Server]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Start a server around `source` (without imports: cog, typing, os, sys and time are there)."""
+    with serving(tmp_path) as start:
+        yield start
+
+
+@contextlib.contextmanager
+def serving(tmp_path: Path) -> Iterator[Serve]:
+    """Give the function that starts servers below `tmp_path`; end them, and look for what they left behind."""
+    started: list[Server] = []
+
+    def start(source: str, *, ready: bool = True, environment: dict[str, str] | None = None) -> Server:
+        folder = tmp_path / f"model{len(started)}"
+        folder.mkdir()
+        (folder / "predict.py").write_text(HEAD + textwrap.dedent(source))
+        port = free_port()
+        log = folder / "log"
+        variables = {
+            "COG_PREDICT": "predict.py:Predictor",
+            "COG_MODEL_PATH": str(REPOSITORY),
+            "PYTHONPATH": str(REPOSITORY),
+            "LOG_FORMAT": "console",
+            "TMPDIR": str(folder),
+        }
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "cog_server", "--host", "127.0.0.1", "--port", str(port)],
+                cwd=folder,
+                env={**os.environ, **variables, **(environment or {})},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        url = f"http://127.0.0.1:{port}"
+        server = Server(process, httpx.Client(base_url=url, timeout=30, trust_env=False), url, log)
+        started.append(server)
+        wait_until(lambda: _answers(server), f"the server does not answer: {log}", timeout_s=20)
+        if ready:
+            server.wait_for("READY")
+        return server
+
+    yield start
+    for server in started:
+        server.http.close()
+        if server.process.poll() is None:
+            workers = server.worker_pids()
+            server.process.send_signal(signal.SIGTERM)
+            server.process.wait(20)
+            wait_until(lambda: not any(is_alive(pid) for pid in workers), f"workers {workers} outlive their server")
+        left = [path.name for path in server.log.parent.iterdir() if path.name.startswith("cog-prediction-")]
+        assert not left, f"files left behind: {left}"
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs (a zombie does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def wait_until(condition: Callable[[], bool], problem: str, *, timeout_s: float = 10) -> None:
+    """Poll until `condition` holds."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(problem)
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _answers(server: Server) -> bool:
+    if server.process.poll() is not None:
+        raise AssertionError(f"the server ended: {server.log.read_text()}")
+    try:
+        server.http.get("/livez")
+    except httpx.HTTPError:
+        return False
+    return True
