@@ -1,0 +1,1 @@
+"""The build room: what runs on the developer's machine."""
