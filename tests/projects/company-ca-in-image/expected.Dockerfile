@@ -1,0 +1,82 @@
+# Made by cog from cog.yaml. Change that file, not this one; `cog dockerfile` prints what it comes to.
+FROM ghcr.io/astral-sh/uv:0.13.9 AS uv
+
+# cog.yaml: build.python_version
+FROM python:3.11-slim-bookworm AS base
+# ARG, not ENV: every RUN below sees them, the finished image does not.
+ARG APT_CONFIG="/run/cog-ca/apt.conf" \
+    CURL_CA_BUNDLE="/run/secrets/cog-ca" \
+    DEBIAN_FRONTEND="noninteractive" \
+    GIT_SSL_CAINFO="/run/secrets/cog-ca" \
+    NODE_EXTRA_CA_CERTS="/run/secrets/cog-ca" \
+    PIP_BREAK_SYSTEM_PACKAGES="1" \
+    PIP_CERT="/run/secrets/cog-ca" \
+    PIP_DISABLE_PIP_VERSION_CHECK="1" \
+    PIP_ROOT_USER_ACTION="ignore" \
+    REQUESTS_CA_BUNDLE="/run/secrets/cog-ca" \
+    SSL_CERT_FILE="/run/secrets/cog-ca" \
+    UV_CACHE_DIR="/root/.cache/uv" \
+    UV_LINK_MODE="copy" \
+    UV_NO_PROGRESS="1" \
+    WGETRC="/run/cog-ca/wgetrc"
+# The sum makes another certificate another layer; a secret's content alone would not.
+RUN --mount=type=secret,id=cog-ca,target=/run/secrets/cog-ca,required=true \
+    --mount=type=bind,from=cog,source=ca,target=/run/cog-ca \
+    test "$(sha256sum < /run/secrets/cog-ca)" = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef  -" \
+    && mkdir -p /usr/local/share/ca-certificates \
+    && cp /run/secrets/cog-ca /usr/local/share/ca-certificates/cog-ca.crt \
+    && chmod 644 /usr/local/share/ca-certificates/cog-ca.crt \
+    && if command -v update-ca-certificates; then update-ca-certificates; fi
+ENV CURL_CA_BUNDLE="/usr/local/share/ca-certificates/cog-ca.crt" \
+    GIT_SSL_CAINFO="/usr/local/share/ca-certificates/cog-ca.crt" \
+    NODE_EXTRA_CA_CERTS="/usr/local/share/ca-certificates/cog-ca.crt" \
+    PIP_CERT="/usr/local/share/ca-certificates/cog-ca.crt" \
+    PYTHONUNBUFFERED="1" \
+    REQUESTS_CA_BUNDLE="/usr/local/share/ca-certificates/cog-ca.crt" \
+    SSL_CERT_FILE="/usr/local/share/ca-certificates/cog-ca.crt"
+
+# The server's own environment. Nothing of the model is in it, so that all images of one base share its layer.
+FROM base AS server
+RUN --mount=type=secret,id=cog-ca,target=/run/secrets/cog-ca,required=true \
+    --mount=type=bind,from=cog,source=ca,target=/run/cog-ca \
+    --mount=type=bind,from=uv,source=/uv,target=/usr/local/bin/uv \
+    --mount=type=cache,id=cog-uv,target=/root/.cache/uv \
+    --mount=type=bind,from=cog,source=server,target=/tmp/server \
+    uv venv --python /usr/local/bin/python3 /opt/cog/venv \
+    && uv pip install --python /opt/cog/venv --require-hashes --only-binary :all: -r /tmp/server/requirements.lock
+# The same layer on every machine: byte code that is valid whatever the time stamps, one time stamp for all, and a folder
+# that is copied together with `opt` itself (which COPY would otherwise make, at the time of the build).
+RUN --mount=type=bind,from=cog,source=lib,target=/tmp/lib \
+    cp -r /tmp/lib /opt/cog/lib \
+    && printf '%s\n' /opt/cog/lib/server /opt/cog/lib/model > "$(echo /opt/cog/venv/lib/python3*/site-packages)/cog.pth" \
+    && /opt/cog/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/cog \
+    && mkdir -p /layer/opt \
+    && mv /opt/cog /layer/opt/cog \
+    && find /layer -exec touch --no-dereference --date=@0 {} +
+
+FROM base AS packages
+
+# First on the path: a model that installs its own `cog` still gets this one.
+COPY --link --from=server /layer /
+RUN /usr/local/bin/python3 -c 'import pathlib, site; folder = pathlib.Path(site.getsitepackages()[0]); folder.mkdir(parents=True, exist_ok=True); (folder / "cog.pth").write_text("import sys; sys.path.insert(0, \"/opt/cog/lib/model\")\n")' \
+    && /usr/local/bin/python3 -m compileall -q /opt/cog/lib/model
+
+# `--target freeze` gives pip_freeze.txt; nothing of it is in the model's image.
+FROM packages AS frozen
+RUN --mount=type=bind,from=uv,source=/uv,target=/usr/local/bin/uv \
+    --mount=type=cache,id=cog-uv,target=/root/.cache/uv \
+    uv pip freeze --python /usr/local/bin/python3 > /pip_freeze.txt
+
+FROM scratch AS freeze
+COPY --from=frozen /pip_freeze.txt /
+
+FROM packages AS model
+ENV COG_PREDICT="predict.py:Predictor" \
+    COG_PYTHON="/usr/local/bin/python3"
+EXPOSE 5000
+HEALTHCHECK --interval=30s --timeout=5s --start-period=20m CMD ["/opt/cog/venv/bin/python", "-m", "cog_server.probe"]
+ENTRYPOINT ["/opt/cog/venv/bin/dumb-init", "--single-child", "--"]
+CMD ["/opt/cog/venv/bin/python", "-m", "cog_server"]
+WORKDIR /src
+# The source comes last and linked: an edit makes this layer anew, and no other.
+COPY --link . /src

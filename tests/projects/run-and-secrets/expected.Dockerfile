@@ -1,0 +1,92 @@
+# Made by cog from cog.yaml. Change that file, not this one; `cog dockerfile` prints what it comes to.
+# Commands under build.run are the user's own, in the user's own style:
+# hadolint global ignore=DL3001,DL3003,DL3004,DL3008,DL3009,DL3013,DL3015,DL3027,DL3042,DL3047,DL3059,DL4001,DL4006
+FROM ghcr.io/astral-sh/uv:0.13.9 AS uv
+
+# cog.yaml: build.python_version
+FROM python:3.11-slim-bookworm AS base
+# ARG, not ENV: every RUN below sees them, the finished image does not.
+ARG DEBIAN_FRONTEND="noninteractive" \
+    PIP_BREAK_SYSTEM_PACKAGES="1" \
+    PIP_DISABLE_PIP_VERSION_CHECK="1" \
+    PIP_ROOT_USER_ACTION="ignore" \
+    UV_CACHE_DIR="/root/.cache/uv" \
+    UV_LINK_MODE="copy" \
+    UV_NO_PROGRESS="1"
+ENV PYTHONUNBUFFERED="1"
+
+# The server's own environment. Nothing of the model is in it, so that all images of one base share its layer.
+FROM base AS server
+RUN --mount=type=bind,from=uv,source=/uv,target=/usr/local/bin/uv \
+    --mount=type=cache,id=cog-uv,target=/root/.cache/uv \
+    --mount=type=bind,from=cog,source=server,target=/tmp/server \
+    uv venv --python /usr/local/bin/python3 /opt/cog/venv \
+    && uv pip install --python /opt/cog/venv --require-hashes --only-binary :all: -r /tmp/server/requirements.lock
+# The same layer on every machine: byte code that is valid whatever the time stamps, one time stamp for all, and a folder
+# that is copied together with `opt` itself (which COPY would otherwise make, at the time of the build).
+RUN --mount=type=bind,from=cog,source=lib,target=/tmp/lib \
+    cp -r /tmp/lib /opt/cog/lib \
+    && printf '%s\n' /opt/cog/lib/server /opt/cog/lib/model > "$(echo /opt/cog/venv/lib/python3*/site-packages)/cog.pth" \
+    && /opt/cog/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/cog \
+    && mkdir -p /layer/opt \
+    && mv /opt/cog /layer/opt/cog \
+    && find /layer -exec touch --no-dereference --date=@0 {} +
+
+FROM base AS packages
+
+# ca-certificates: curl needs it
+# curl: build.run calls curl
+# git: build.run calls git
+# apt keeps its downloads in the cache mount: `docker-clean`, which would delete them, is covered for this step.
+# hadolint ignore=DL3008
+RUN --mount=type=bind,from=cog,source=apt/keep-downloads,target=/etc/apt/apt.conf.d/docker-clean \
+    --mount=type=cache,id=cog-apt-archives-python-3-11-slim-bookworm,target=/var/cache/apt,sharing=locked \
+    --mount=type=cache,id=cog-apt-lists-python-3-11-slim-bookworm,target=/var/lib/apt/lists,sharing=locked \
+    apt-get update -qq \
+    && apt-get install -qqy --no-install-recommends \
+        ca-certificates \
+        curl \
+        git
+
+# First on the path: a model that installs its own `cog` still gets this one.
+COPY --link --from=server /layer /
+RUN /usr/local/bin/python3 -c 'import pathlib, site; folder = pathlib.Path(site.getsitepackages()[0]); folder.mkdir(parents=True, exist_ok=True); (folder / "cog.pth").write_text("import sys; sys.path.insert(0, \"/opt/cog/lib/model\")\n")' \
+    && /usr/local/bin/python3 -m compileall -q /opt/cog/lib/model
+
+# cog.yaml: build.run[0]
+RUN --mount=type=cache,id=cog-pip,target=/root/.cache/pip \
+    ["/bin/sh", "-c", "curl -o /usr/local/bin/pget -L \"https://example.com/pget_$(uname -s)_$(uname -m)\" && chmod +x /usr/local/bin/pget"]
+
+# cog.yaml: build.run[1]
+RUN --mount=type=cache,id=cog-pip,target=/root/.cache/pip \
+    ["/bin/sh", "-c", "set -e\n# A comment, an empty line and what looks like more of a Dockerfile:\n\ncat <<EOF > /tmp/words\nRUN one \\\nFROM two\nEOF\nprintf '%s\\n' \"it's \u005c\"quoted\u005c\"\""]
+
+# cog.yaml: build.run[2]
+RUN --mount=type=cache,id=cog-pip,target=/root/.cache/pip \
+    --mount=type=secret,id=index,target=/run/secrets/index,required=true \
+    --mount=type=secret,id=netrc,target=/root/.netrc,required=true \
+    ["/bin/sh", "-c", "pip install --index-url \"$(cat /run/secrets/index)\" private-package"]
+
+# cog.yaml: build.run[3]
+RUN --mount=type=cache,id=cog-pip,target=/root/.cache/pip \
+    ["/bin/sh", "-c", "git clone https://example.com/a.git"]
+
+# `--target freeze` gives pip_freeze.txt; nothing of it is in the model's image.
+FROM packages AS frozen
+RUN --mount=type=bind,from=uv,source=/uv,target=/usr/local/bin/uv \
+    --mount=type=cache,id=cog-uv,target=/root/.cache/uv \
+    uv pip freeze --python /usr/local/bin/python3 > /pip_freeze.txt
+
+FROM scratch AS freeze
+COPY --from=frozen /pip_freeze.txt /
+
+FROM packages AS model
+ENV COG_PREDICT="predict.py:Predictor" \
+    COG_PYTHON="/usr/local/bin/python3"
+EXPOSE 5000
+HEALTHCHECK --interval=30s --timeout=5s --start-period=20m CMD ["/opt/cog/venv/bin/python", "-m", "cog_server.probe"]
+ENTRYPOINT ["/opt/cog/venv/bin/dumb-init", "--single-child", "--"]
+CMD ["/opt/cog/venv/bin/python", "-m", "cog_server"]
+WORKDIR /src
+# The source comes last and linked: an edit makes this layer anew, and no other.
+COPY --link . /src
