@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import sys
 
 from cog.predictor import load_target
 from cog.signature import read_signature
@@ -22,4 +21,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -33,7 +33,8 @@ def read_signature(target: Any, *, mode: str = "predict") -> PredictorSpec:
     if method and not isinstance(inspect.getattr_static(target, method), (staticmethod, classmethod)):
         parameters = parameters[1:]
     is_async = _is_async(inspect.unwrap(function))
-    if method and not is_async and _is_async(inspect.unwrap(getattr(target, "setup", None))):
+    setup: Any = getattr(target, "setup", None)
+    if method and not is_async and _is_async(inspect.unwrap(setup)):
         raise SignatureError(
             f"async setup() needs an async {method}()",
             name="setup",

@@ -2,7 +2,7 @@
 
 import io
 import pathlib
-from typing import AsyncIterator, Iterator, TypeVar
+from typing import Any, AsyncIterator, Callable, Dict, Iterator, TypeVar
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -10,7 +10,24 @@ T_co = TypeVar("T_co", covariant=True)
 _PlatformPath = type(pathlib.Path())
 
 
-class Path(_PlatformPath):  # type: ignore[misc, valid-type]  # the base is chosen at run time, see above
+class _InModels:
+    """Lets a pydantic model of the user, of either major version, have fields of these types. Imports no pydantic."""
+
+    @classmethod
+    def _of(cls, value: Any) -> Any:
+        return value if isinstance(value, cls) else cls(value)  # type: ignore[call-arg]  # what the types below take
+
+    @classmethod
+    def __get_validators__(cls) -> Iterator[Callable[[Any], Any]]:
+        yield cls._of  # pydantic 1
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Dict[str, Any]:
+        function = {"type": "no-info", "function": cls._of}
+        return {"type": "function-plain", "function": function, "serialization": {"type": "to-string"}}
+
+
+class Path(_InModels, _PlatformPath):  # type: ignore[misc, valid-type]  # the base is chosen at run time, see above
     """A local file. As an input it arrives downloaded; as an output it becomes a URL."""
 
 
@@ -26,7 +43,7 @@ URLFile = File
 Weights = Path
 
 
-class Secret:
+class Secret(_InModels):
     """A text that never shows itself: `get_secret_value()` gives it, `str` and `repr` give stars."""
 
     def __init__(self, secret_value: str) -> None:

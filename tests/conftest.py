@@ -103,6 +103,8 @@ def certificates() -> Iterator[None]:
     """On a network that signs TLS anew, builds trust what this machine trusts."""
     bundle = os.environ.get("SSL_CERT_FILE")
     added = bundle is not None and "COG_CA_CERT" not in os.environ
+    # The commands that tests start keep their byte code, as in any installation.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if added and bundle is not None:
         os.environ["COG_CA_CERT"] = bundle
     yield

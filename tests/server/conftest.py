@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import socket
@@ -113,7 +114,8 @@ def serving(tmp_path: Path) -> Iterator[Serve]:
             workers = server.worker_pids()
             server.process.send_signal(signal.SIGTERM)
             server.process.wait(20)
-            wait_until(lambda: not any(is_alive(pid) for pid in workers), f"workers {workers} outlive their server")
+            for pid in workers:
+                wait_until(functools.partial(_is_gone, pid), f"worker {pid} outlives its server")
         left = [path.name for path in server.log.parent.iterdir() if path.name.startswith("cog-prediction-")]
         assert not left, f"files left behind: {left}"
 
@@ -124,6 +126,10 @@ def is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def _is_gone(pid: int) -> bool:
+    return not is_alive(pid)
 
 
 def wait_until(condition: Callable[[], bool], problem: str, *, timeout_s: float = 10) -> None:

@@ -1,0 +1,56 @@
+# Every target is one line of help: `make` prints them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart test test-floors lint format lab bench docs lock clean
+
+help: ## Print this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
+
+install: $(STAMP) ## Install cog and its development tools in .venv
+
+$(STAMP): setup.cfg pyproject.toml requirements-dev.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $(STAMP)
+
+quickstart: install ## Enlarge a picture: in Docker if an engine answers, otherwise on the local engine
+	cd examples/enlarge && ../../$(BIN)/cog predict -i input=@picture.jpg -i scale=2
+
+test: install ## Run the tests; those that need Docker run when an engine answers (see `make lab`)
+	$(BIN)/python -m pytest
+
+test-floors: install ## Run the tests with the oldest dependencies that setup.cfg allows
+	tools/test_floors $(PYTHON)
+
+lint: install ## Check style, types and the directions of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --config setup.cfg
+
+format: install ## Bring the code into its format
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format .
+
+lab: ## Bring up a real Docker engine and stand-in base images (Debian, root)
+	tests/lab/up
+
+bench: install ## Measure what the README states
+	$(BIN)/python -m benchmarks
+
+docs: install ## Write the generated parts of docs/ and the editor schema of cog.yaml
+	$(BIN)/python tools/write_docs.py
+
+lock: install ## Renew the lock files of development and of the image
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-emit-index-url --no-annotate --upgrade \
+	    setup.cfg requirements-dev.in --output-file requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-emit-index-url --no-annotate --generate-hashes \
+	    --upgrade cog_server/requirements.in --output-file cog_server/requirements.lock
+
+clean: ## Delete everything that can be made again
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

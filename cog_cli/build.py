@@ -1,0 +1,20 @@
+"""`order_build`: everything about a build that is known before an engine is asked for anything."""
+
+from __future__ import annotations
+
+from cog_cli.console import console
+from cog_cli.engines.base import BuildOptions, BuildOrder
+from cog_cli.project import Project, read_spec, resolve
+
+
+def order_build(project: Project, options: BuildOptions) -> BuildOrder:
+    """Resolve the project's versions and read its signature.
+
+    Whatever is wrong with the project is said here. Raises CogError; warnings go to the console.
+    """
+    for warning in project.warnings:
+        console.warn(warning)
+    resolved = resolve(project, platform=options.platform or "linux/amd64", base_image=options.base_image)
+    for warning in resolved.stack.warnings:
+        console.warn(warning)
+    return BuildOrder(project, resolved, read_spec(project), options.tag or project.image_name, options)

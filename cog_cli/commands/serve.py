@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import click
+
+from cog_cli import options
+from cog_cli.console import console
+from cog_cli.engines.base import RunOptions
+from cog_cli.engines.choose import choose_engine
+from cog_cli.project import load_project
+from cog_cli.serve import serve_model
+
+
+@click.command("serve")
+@click.argument("image", required=False)
+@click.option("-p", "--port", type=click.IntRange(0, 65535), default=8393, show_default=True, help="0: any free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@options.environment
+@options.gpus
+@options.engine
+@options.python
+@options.file
+@options.build_options
+def command(
+    image: str | None,
+    port: int,
+    host: str,
+    environment: tuple[str, ...],
+    gpus: str | None,
+    engine: str | None,
+    python: str | None,
+    file: str | None,
+    **flags: Any,
+) -> None:
+    """Serve IMAGE, or the project in this folder, over HTTP until Ctrl-C."""
+    source = image or load_project(file)
+    run = RunOptions(
+        environment=("LOG_FORMAT=console", *environment),
+        gpus=gpus,
+        host=host,
+        port=port,
+        source=None if isinstance(source, str) else source.root,
+        on_log=console.write,
+        on_notice=console.warn,
+    )
+    choose = partial(choose_engine, engine, python=python, on_notice=console.warn)
+    serve_model(source, choose, run, options.gather(**flags))

@@ -1,0 +1,132 @@
+"""The flags that several commands share, each checked where it is read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from cog_cli.config.grammar import GrammarError, check_image, check_reference
+from cog_cli.engines.base import BuildOptions, Secret
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_PLATFORM = re.compile(r"linux/(amd64|arm64)(/v\d+)?")
+_GPUS = re.compile(r"all|\d+|device=[\w.:,-]+")
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9._/-]*[a-z0-9])?", re.IGNORECASE)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def checked(check: Callable[[str], str]) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
+    """A click callback that checks a value by a grammar of cog.yaml."""
+
+    def callback(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            return check(value)
+        except GrammarError as error:
+            raise click.BadParameter(f"{error.message}. {error.hint or ''}".strip()) from error
+
+    return callback
+
+
+def check_platform(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """A click callback: a platform that images are built for."""
+    if value is not None and not _PLATFORM.fullmatch(value):
+        raise click.BadParameter(f"{value!r} is not linux/amd64 or linux/arm64")
+    return value
+
+
+def _gpus(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not _GPUS.fullmatch(value):
+        raise click.BadParameter(f"{value!r} is not `all`, a number or `device=0,1`")
+    return value
+
+
+def _secrets(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[Secret, ...]:
+    return tuple(_secret(value) for value in values)
+
+
+def _secret(value: str) -> Secret:
+    parts: dict[str, str] = {}
+    for part in value.split(","):
+        key, equals, text = part.partition("=")
+        if not equals or key not in ("id", "src", "source", "env", "type"):
+            raise click.BadParameter(f"{value!r}: the form is id=NAME,src=FILE or id=NAME,env=VARIABLE")
+        parts["src" if key == "source" else key] = text
+    if not parts.get("id"):
+        raise click.BadParameter(f"{value!r} has no id")
+    if parts.get("type", "file") == "env" or "env" in parts:
+        return Secret(parts["id"], variable=parts.get("env") or parts.get("src") or parts["id"])
+    file = Path(parts.get("src", parts["id"])).expanduser()
+    if not file.is_file():
+        raise click.BadParameter(f"{value!r}: there is no file {file}")
+    return Secret(parts["id"], file=file.absolute())
+
+
+def _labels(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    pairs = []
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not equals or not _LABEL.fullmatch(name):
+            raise click.BadParameter(f"{value!r}: the form is name=value")
+        pairs.append((name, text))
+    return tuple(pairs)
+
+
+def _variables(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if not _VARIABLE.fullmatch(value.partition("=")[0]) or "\0" in value:
+            raise click.BadParameter(f"{value!r}: the form is NAME=value")
+    return values
+
+
+file = click.option("-f", "--file", metavar="FILE", help="The config file (default: cog.yaml, here or in a parent).")
+tag = click.option("-t", "--tag", metavar="NAME", callback=checked(check_image), help="The image's name.")
+environment = click.option(
+    "-e", "--env", "environment", metavar="NAME=VALUE", multiple=True, callback=_variables, help="Set a variable."
+)
+gpus = click.option("--gpus", metavar="GPUS", callback=_gpus, help="GPUs to use: all, a number, or device=0,1.")
+engine = click.option("--engine", type=click.Choice(["auto", "docker", "local"]), help="Where to run (COG_ENGINE).")
+python = click.option("--python", metavar="PATH", help="Local engine: the interpreter to use, as it is.")
+setup_timeout = click.option(
+    "--setup-timeout", metavar="SECONDS", type=click.FloatRange(min=0, min_open=True), default=300.0, show_default=True
+)
+
+
+def build_options(function: F) -> F:
+    """The flags of every command that builds, gathered in one `build_options` argument."""
+    flags = [
+        click.option("--no-cache", is_flag=True, help="Build every layer anew."),
+        click.option(
+            "--progress", type=click.Choice(["auto", "tty", "plain", "quiet"]), default="auto", show_default=True
+        ),
+        click.option("--secret", "secrets", metavar="id=ID,src=FILE", multiple=True, callback=_secrets),
+        click.option("--platform", metavar="PLATFORM", callback=check_platform, help="linux/amd64 or linux/arm64."),
+        click.option("--ca-cert", metavar="CERT", envvar="COG_CA_CERT", help="Trust these certificates in the build."),
+        click.option("--ca-in-image", is_flag=True, help="Trust them in the finished image too."),
+        click.option("--base-image", metavar="IMAGE", callback=checked(check_reference), help="Build on this image."),
+        click.option("--label", "labels", metavar="NAME=VALUE", multiple=True, callback=_labels),
+    ]
+    for flag in reversed(flags):
+        function = flag(function)
+    return function
+
+
+def gather(tag: str | None = None, **flags: Any) -> BuildOptions:
+    """`BuildOptions` from what the flags of `build_options` gave."""
+    return BuildOptions(
+        tag=tag,
+        platform=flags["platform"],
+        no_cache=flags["no_cache"],
+        progress=flags["progress"],
+        secrets=flags["secrets"],
+        ca_cert=flags["ca_cert"],
+        image_ca=flags["ca_in_image"],
+        base_image=flags["base_image"],
+        labels=flags["labels"],
+    )

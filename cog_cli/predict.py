@@ -1,0 +1,74 @@
+"""`run_prediction`: one prediction, from words on the command line to output in files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cog_cli.build import order_build
+from cog_cli.client import ModelClient
+from cog_cli.console import console
+from cog_cli.engines.base import BuildOptions, Engine, Image, RunOptions
+from cog_cli.errors import CogError
+from cog_cli.inputs import check_words, read_inputs
+from cog_cli.outputs import write_output, write_prediction
+from cog_cli.project import Project
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """What the command line says about a prediction. `document` is the input of `--json`, None without it."""
+
+    inputs: tuple[str, ...] = ()
+    document: str | None = None
+    output: str | None = None
+    environment: tuple[str, ...] = ()
+    gpus: str | None = None
+    setup_timeout_s: float = 300.0
+
+
+def run_prediction(
+    source: Project | str, choose: Callable[[], Engine], options: PredictOptions, build: BuildOptions
+) -> None:
+    """Run one prediction on a project, which is built first, or on an image, by its name.
+
+    The input is checked before anything is built or started; `choose` gives the engine, when one is needed.
+    Raises CogError, also if the prediction fails.
+    """
+    check_words(options.inputs, options.document)
+    if isinstance(source, str):
+        engine = choose()
+        image = engine.find(source)
+        given = read_inputs(options.inputs, options.document, image.spec)
+    else:
+        order = order_build(source, build)
+        given = read_inputs(options.inputs, options.document, order.spec)
+        engine = choose()
+        image = engine.build(order)
+        if order.spec is None:
+            given = read_inputs(options.inputs, options.document, image.spec)
+    level = "debug" if console.is_debug else "error"
+    run_options = RunOptions(
+        environment=("LOG_FORMAT=console", f"COG_LOG_LEVEL={level}", *options.environment),
+        gpus=options.gpus or ("all" if image.wants_gpu else None),
+        gpus_asked=options.gpus is not None,
+        on_log=console.write,
+        on_notice=console.warn,
+    )
+    console.info("starting the model")
+    with engine.start(image, run_options) as model, ModelClient(model) as client:
+        client.wait_ready(options.setup_timeout_s)
+        console.info("running the prediction")
+        document = client.predict(given)
+    _show(document, image, options)
+
+
+def _show(document: dict[str, object], image: Image, options: PredictOptions) -> None:
+    succeeded = document.get("status") == "succeeded"
+    if options.document is not None:
+        write_prediction(document, options.output)
+    elif succeeded:
+        spec = image.spec
+        write_output(document.get("output"), options.output, is_text=spec is not None and spec.output.is_concatenated)
+    if not succeeded:
+        raise CogError(f"the prediction {document.get('status')}: {document.get('error') or 'no reason was given'}")

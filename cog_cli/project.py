@@ -1,0 +1,114 @@
+"""`Project`: the folder the user stands in, with its cog.yaml read, and what that comes to."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from cog.spec import PredictorSpec, SignatureError
+from cog_cli.compat.solver import resolve_stack
+from cog_cli.compat.tables import load_tables
+from cog_cli.config import Config, Locate, find_config, load_config
+from cog_cli.errors import CogError, ConfigError, Problem
+from cog_cli.requirements import Requirements, read_requirements
+from cog_cli.source import Undecidable, read_source
+from cog_cli.stack import Stack
+
+_MAX_NAME = 30
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project on disk. `warnings` are what its author should know about the file."""
+
+    root: Path
+    config_name: str
+    config: Config
+    warnings: tuple[str, ...]
+    locate: Locate
+
+    @property
+    def image_name(self) -> str:
+        """The image's name when none is given: `image` of cog.yaml, or `cog-` and the folder's name."""
+        if self.config.image:
+            return self.config.image
+        name = re.sub(r"[^a-z0-9._-]", "", self.root.name.lower().replace(" ", "-"))[:_MAX_NAME].strip("._-")
+        return f"cog-{name}" if name and not name.startswith("cog-") else name or "cog-model"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What a project comes to: its packages and the versions of everything."""
+
+    requirements: Requirements
+    stack: Stack
+
+
+def load_project(file: str | None = None, *, predict_is_required: bool = True) -> Project:
+    """Read the project around the current folder; `file` is another config's path. Raises ConfigError."""
+    given = Path(file) if file else None
+    path = given if given is not None and (given.parent != Path() or given.exists()) else None
+    if path is None:
+        path = find_config(Path.cwd(), name=file or "cog.yaml")
+    loaded = load_config(path, predict_is_required=predict_is_required)
+    root = path.absolute().parent
+    return Project(root, path.name, loaded.config, loaded.warnings, loaded.locate)
+
+
+def resolve(project: Project, *, platform: str = "linux/amd64", base_image: str | None = None) -> Resolved:
+    """Find the versions for a project. Raises ConfigError or StackError with every problem."""
+    build = project.config.build
+    if base_image is not None:
+        build = build.model_copy(update={"base_image": base_image})
+    requirements = read_requirements(build, project.root, locate=project.locate)
+    stack = resolve_stack(build, requirements, tables=load_tables(), platform=platform, locate=project.locate)
+    return Resolved(requirements, stack)
+
+
+def read_spec(project: Project, *, mode: str = "predict") -> PredictorSpec | None:
+    """The predictor's spec from its source; None if only running it can tell.
+
+    Raises ConfigError if the signature cannot be an API.
+    """
+    reference = project.config.train if mode == "train" else project.config.predict
+    if reference is None:
+        raise CogError(f"cog.yaml has no `{mode}`", hint=f'Add e.g. `{mode}: "predict.py:Predictor"`.')
+    try:
+        return read_source(reference, project.root, mode=mode)
+    except Undecidable:
+        return None
+    except SignatureError as error:
+        raise ConfigError([_as_problem(error, reference)]) from error
+
+
+def require_spec(project: Project, *, mode: str = "predict") -> PredictorSpec:
+    """The spec from the source, where a build is out of the question. Raises CogError that says what hides it."""
+    spec = read_spec(project, mode=mode)
+    if spec is not None:
+        return spec
+    reference = (project.config.train if mode == "train" else project.config.predict) or ""
+    try:
+        return read_source(reference, project.root, mode=mode)
+    except Undecidable as error:
+        raise CogError(
+            f"the signature can be known only by running the model:\n{_as_problem(error, reference)}",
+            hint="`cog build` runs it, and the image carries the schema.",
+        ) from error
+
+
+def push_name(project: Project, given: str | None) -> str:
+    """The name to push as: the one given, or `image` of cog.yaml. Raises CogError without either."""
+    name = given or project.config.image
+    if name is None:
+        raise CogError("no name to push as", hint="`cog push registry.example.com/me/model`, or `image:` in cog.yaml.")
+    return name
+
+
+def _as_problem(error: SignatureError, reference: str) -> Problem:
+    where = error.file or reference.partition(":")[0]
+    for number in (error.line, error.column):
+        if number is None:
+            break
+        where += f":{number}"
+    return Problem(where, error.name, error.message, error.hint)

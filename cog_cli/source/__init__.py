@@ -1,0 +1,108 @@
+"""`read_source`: a predictor's spec from its source text. Nothing of the project is imported or run.
+
+The text is read by a small interpreter of its syntax tree, which makes stand-ins: real typing objects for types, real
+classes without bodies for the project's classes. These go through the reader of live objects (`cog.signature`), so
+that both roads end in one translator. What cannot be known without running the code raises Undecidable, never a guess.
+
+Taken for granted: importing the module succeeds, and nobody outside of the statements seen changes its objects.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from cog.spec import PredictorSpec, SignatureError
+from cog_cli.source.budget import OutOfSteps
+from cog_cli.source.calls import call
+from cog_cli.source.classes import make_class
+from cog_cli.source.entry import describe_target
+from cog_cli.source.expressions import evaluate
+from cog_cli.source.functions import make_function
+from cog_cli.source.modules import Modules, SourceModule
+from cog_cli.source.old_style import old_style_error
+from cog_cli.source.reading import Reading
+from cog_cli.source.source_file import SourceFile, load_source
+from cog_cli.source.statements import execute
+from cog_cli.source.values import ABSENT, Undecidable, force
+
+
+def read_source(reference: str, root: Path, *, mode: str = "predict") -> PredictorSpec:
+    """The spec of `file.py:Name`, or `package.module:Name`, in the project folder `root`.
+
+    Raises SignatureError, with file, line and column, if the signature cannot be an API or is not there; Undecidable,
+    one of these, if only live objects can tell.
+    """
+    place, _, name = reference.partition(":")
+    if not place or not name.isidentifier():
+        raise SignatureError(
+            f"{reference!r} does not name a class or function", hint="Write `predict.py:Predictor`: file, colon, name."
+        )
+    reading = Reading(root)
+    module = _load(reading, place, root)
+    try:
+        old = old_style_error(reading, module, name)
+        if old is not None:
+            raise old
+        target = force(module.find(name)) if module.binds(name) else module.attribute(name)
+        if target is ABSENT:
+            raise SignatureError(
+                f"{module.source.name} has no class or function named {name}; {_names(module)}", file=module.source.name
+            )
+        if not isinstance(target, type) and not callable(target) and not hasattr(target, "to_error"):
+            kind = type(target).__name__
+            raise SignatureError(f"{name} is a {kind}, not a class or function", file=module.source.name)
+        node = next((item for item in module.source.tree.body if getattr(item, "name", None) == name), None)
+        return describe_target(reading, target, name, reading.place_of(target) or module.place(node), mode=mode)
+    except OutOfSteps as error:
+        raise Undecidable(
+            f"cannot be known without running the code: {error}", name=name, file=module.source.name
+        ) from error
+
+
+def _load(reading: Reading, place: str, root: Path) -> SourceModule:
+    reading.evaluate = lambda node, scope: evaluate(reading, node, scope)
+    reading.execute = lambda body, scope: execute(reading, body, scope)
+    reading.call = lambda function, args, kwargs, node, scope: call(reading, function, args, kwargs, node, scope)
+    reading.make_function = lambda node, scope: make_function(reading, node, scope)
+    reading.make_class = lambda node, scope: make_class(reading, node, scope)
+    if not place.endswith(".py"):
+        modules = Modules(reading, [root])
+        reading.import_name = modules.import_name
+        found = modules.find_file(place)
+        if found is ABSENT:
+            raise SignatureError(
+                f"the project has no module {place}", hint=f"It would be {place.replace('.', '/')}.py."
+            )
+        if not isinstance(found, SourceModule):
+            raise SignatureError(found.reason, file=found.place.file, line=found.place.line, column=found.place.column)
+        return found
+    path = root / place
+    if ".." in Path(place).parts or Path(place).is_absolute():
+        raise SignatureError("the file must be inside the project", file=place)
+    source = load_source(path, Path(place).as_posix())
+    own = [path.parent, root]
+    modules = Modules(reading, [*_added(source, root, "insert"), *own, *_added(source, root, "append")])
+    reading.import_name = modules.import_name
+    return modules.add(path, source, path.stem)
+
+
+def _added(source: SourceFile, root: Path, method: str) -> list[Path]:
+    """The folders that the file itself puts on `sys.path`, as far as they are plain texts."""
+    found = []
+    for node in source.tree.body:
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            text = node.value.args[-1] if node.value.args else None
+            is_call = ast.unparse(node.value.func) == f"sys.path.{method}"
+            if is_call and isinstance(text, ast.Constant) and isinstance(text.value, str):
+                found.append(root / text.value.removeprefix("/src/").removeprefix("./"))
+    return found
+
+
+def _names(module: SourceModule) -> str:
+    kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    names = [item.name for item in module.source.tree.body if isinstance(item, kinds)]
+    return f"it has {', '.join(names)}" if names else "it has none"
+
+
+__all__ = ["Undecidable", "read_source"]

@@ -1,0 +1,268 @@
+"""The command as a process: words, exit codes, streams. None of these may need Docker."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cog_cli.main import ALIASES, COMMANDS
+from tests.conftest import REPOSITORY, Cog
+
+Project = Callable[..., Path]
+
+# No engine answers, whatever this machine has.
+NO_DOCKER = {"DOCKER_HOST": "unix:///nonexistent/docker.sock"}
+
+PREDICTOR = """
+from cog import BasePredictor, Input, Path
+
+
+class Predictor(BasePredictor):
+    def predict(self, image: Path = None, n: int = 1, words: list = Input(default=[]), s: str = "") -> str:
+        return ""
+""".replace("words: list", "words: list[str]")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["bulid"], 2, ["Did you mean `build`"]),
+        (["build", "-t", "Bad Tag"], 2, ["-t", "Bad Tag"]),
+        (["build", "--platform", "windows/mips"], 2, ["--platform", "linux/amd64"]),
+        (["build", "--secret", "src=x"], 2, ["--secret", "no id"]),
+        (["build", "--secret", "id=a,src=/nonexistent"], 2, ["--secret", "/nonexistent"]),
+        (["build", "--secret", "id=a,color=red"], 2, ["--secret", "id=NAME,src=FILE"]),
+        (["build", "--label", "noequals"], 2, ["--label", "name=value"]),
+        (["build", "--base-image", "UPPER"], 2, ["--base-image"]),
+        (["build", "--progress", "loud"], 2, ["--progress"]),
+        (["build", "--no-such-flag"], 2, ["--no-such-flag"]),
+        (["build"], 1, ["DOCKER_HOST=unix:///nonexistent/docker.sock"]),
+        (["build", "-f", "other.yaml"], 1, ["other.yaml"]),
+        (["build", "--ca-cert", "/nonexistent.pem"], 1, ["DOCKER_HOST"]),
+        (["predict", "-i", "noequals"], 2, ["-i noequals", "name=value"]),
+        (["predict", "-i", "=x"], 2, ["-i =x", "empty"]),
+        (["predict", "-i", "n=1", "--json", "{}"], 2, ["exclude"]),
+        (["predict", "--json", "{bad"], 2, ["--json", "line 1, column 2"]),
+        (["predict", "--json", "[1]"], 2, ["--json", "expected an object"]),
+        (["predict", "--json", "@missing.json"], 1, ["missing.json"]),
+        (["predict", "--json", '{"n": "x"}'], 1, ["n", "integer"]),
+        (["predict", "-i", "nosuch=1"], 1, ["nosuch", "image, n, words, s"]),
+        (["predict", "-i", "imag=1"], 1, ["imag", "did you mean 'image'"]),
+        (["predict", "-i", "n=many"], 1, ["- n:", "integer"]),
+        (["predict", "-i", "n=1", "-i", "n=2"], 1, ["n", "twice"]),
+        (["predict", "-i", "image=@missing.png"], 1, ["image", "missing.png"]),
+        (["predict", "-i", "image=@/dev/zero"], 1, ["image", "not a regular file"]),
+        (["predict", "-i", "image=@/proc/self/mem"], 1, ["image", "/proc/self/mem"]),
+        (["predict", "-i", "image=@."], 1, ["image", "not a regular file"]),
+        (["predict", "-i", "image=local.png"], 1, ["- image:", "URL"]),
+        (["predict", "no-such-image:latest", "--engine", "local"], 1, ["no-such-image:latest"]),
+        (["predict", "--engine", "podman"], 2, ["--engine"]),
+        (["predict", "--engine", "local", "--python", "/nonexistent/python"], 1, ["--python", "/nonexistent/python"]),
+        (["predict", "--gpus", "some"], 2, ["--gpus"]),
+        (["predict", "-e", "1=2"], 2, ["-e", "NAME=value"]),
+        (["predict", "--setup-timeout", "0"], 2, ["--setup-timeout"]),
+        (["serve", "-p", "70000"], 2, ["-p", "65535"]),
+        (["serve", "-p", "x"], 2, ["-p"]),
+        (["exec"], 2, ["COMMAND"]),
+        (["exec", "-p", "0", "ls"], 2, ["-p", "65535"]),
+        (["push"], 1, ["no name", "image:"]),
+        (["push", "Not A Name"], 2, ["Not A Name"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_bad_words_get_one_clear_error(
+    project: Project, cog: Cog, arguments: list[str], code: int, words: list[str]
+) -> None:
+    folder = project({"predict.py": PREDICTOR})
+
+    answer = cog(*arguments, folder=folder, environment=NO_DOCKER, timeout_s=20)
+
+    assert answer.returncode == code, answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert answer.stdout == ""
+    for word in words:
+        assert word in answer.stderr
+    assert not (folder / "cog-crash.log").exists()
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_lists_every_command(cog: Cog, tmp_path: Path, flag: str) -> None:
+    answer = cog(flag, folder=tmp_path)
+
+    assert answer.returncode == 0
+    assert all(name in answer.stdout for name in COMMANDS)
+
+
+def test_without_words_there_is_help(cog: Cog, tmp_path: Path) -> None:
+    answer = cog(folder=tmp_path)
+
+    assert answer.returncode in (0, 2)
+    assert "Usage: cog" in answer.stdout + answer.stderr
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, *ALIASES])
+def test_each_command_has_help(cog: Cog, tmp_path: Path, name: str) -> None:
+    answer = cog(name, "--help", folder=tmp_path)
+
+    assert answer.returncode == 0, answer.stderr
+    assert "Usage: cog" in answer.stdout
+
+
+def test_help_loads_none_of_the_heavy_packages() -> None:
+    script = "import sys, cog_cli.main; cog_cli.main.cli.main(['--help'], standalone_mode=False);"
+    script += (
+        "print([name for name in ('pydantic', 'docker', 'rich', 'httpx', 'jinja2', 'yaml') if name in sys.modules])"
+    )
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert answer.stdout.splitlines()[-1] == "[]"
+
+
+def test_no_docker_program_is_said_with_what_to_do(project: Project, cog: Cog) -> None:
+    environment = {"PATH": "/nonexistent", "DOCKER_HOST": ""}
+
+    answer = cog("build", folder=project(), environment=environment)
+
+    assert answer.returncode == 1
+    assert "install" in answer.stderr.lower()
+    assert "Traceback" not in answer.stderr
+
+
+def test_init_writes_a_model_and_never_over_a_file(cog: Cog, tmp_path: Path) -> None:
+    (tmp_path / "predict.py").write_text("mine")
+
+    first = cog("init", folder=tmp_path)
+    (tmp_path / "cog.yaml").write_text("changed")
+    second = cog("init", folder=tmp_path)
+
+    assert first.returncode == second.returncode == 0
+    assert "kept    predict.py" in first.stderr
+    assert (tmp_path / "predict.py").read_text() == "mine"
+    assert (tmp_path / "cog.yaml").read_text() == "changed"
+    assert {path.name for path in tmp_path.iterdir()} == {"cog.yaml", "predict.py", "requirements.txt", ".dockerignore"}
+
+
+def test_what_init_writes_predicts_as_it_is(cog: Cog, tmp_path: Path) -> None:
+    cog("init", folder=tmp_path)
+
+    answer = cog(
+        "predict", "--engine", "local", "--python", sys.executable, "-i", "text=you", "-i", "times=2", folder=tmp_path
+    )
+
+    assert (answer.returncode, answer.stdout) == (0, "hello you hello you\n"), answer.stderr
+
+
+def test_schema_prints_the_document_without_importing_the_model(project: Project, cog: Cog) -> None:
+    folder = project({"predict.py": "import no_such_module\n" + PREDICTOR})
+
+    answer = cog("schema", folder=folder)
+
+    assert answer.returncode == 0, answer.stderr
+    properties = json.loads(answer.stdout)["components"]["schemas"]["Input"]["properties"]
+    assert list(properties) == ["image", "n", "words", "s"]
+
+
+@pytest.mark.parametrize("name", ["dockerfile", "debug"])
+def test_dockerfile_prints_what_would_be_built(project: Project, cog: Cog, name: str) -> None:
+    answer = cog(name, folder=project())
+
+    assert answer.returncode == 0
+    assert "\nFROM python:3.11-slim-bookworm AS base\n" in answer.stdout
+    assert answer.stdout.rstrip().endswith("COPY --link . /src")
+
+
+def test_explain_json_has_every_key(project: Project, cog: Cog) -> None:
+    config = 'build:\n  gpu: true\n  python_version: "3.12"\n  python_packages: ["torch==2.5.1"]\npredict: "p.py:P"\n'
+
+    answer = cog("explain", "--json", folder=project({"cog.yaml": config}))
+
+    document = json.loads(answer.stdout)
+    assert answer.returncode == 0
+    assert document["base_image"] == "python:3.12-slim-bookworm"
+    assert (document["cuda"], document["torch"]) == ("12.4", {"version": "2.5.1", "index_url": None})
+    assert document["min_driver"] == "525.60.13"
+    assert document["reasons"]
+    assert set(document) == {
+        *("python", "cuda", "cudnn", "base_image", "flavour", "torch"),
+        *("packages", "min_driver", "reasons", "warnings"),
+    }
+
+
+def test_explain_json_gives_errors_as_json_too(project: Project, cog: Cog) -> None:
+    config = 'build:\n  gpu: true\n  cuda: "99.9"\n  python_version: "3.12"\npredict: "p.py:P"\nbulid: 1\n'
+
+    answer = cog("explain", "--json", folder=project({"cog.yaml": config}))
+
+    assert answer.returncode == 1
+    errors = json.loads(answer.stdout)["errors"]
+    assert [error["key"] for error in errors] == ["bulid"]
+    assert errors[0]["where"].startswith("cog.yaml:6:")
+
+
+def test_explain_names_torch_builds_that_exist(project: Project, cog: Cog) -> None:
+    config = 'build:\n  gpu: true\n  cuda: "13.0"\n  python_version: "3.11"\n  python_packages: ["torch==1.13.1"]\n'
+
+    answer = cog("explain", folder=project({"cog.yaml": config + 'predict: "p.py:P"\n'}))
+
+    assert answer.returncode == 1
+    assert "cog.yaml:3:9" in answer.stderr
+    assert "11.7" in answer.stderr
+
+
+def test_a_file_of_another_name_is_read(project: Project, cog: Cog) -> None:
+    folder = project(
+        {"cog.yaml": None, "model.yaml": 'build:\n  python_version: "3.10"\npredict: "predict.py:Predictor"\n'}
+    )
+
+    answer = cog("explain", "--json", "-f", "model.yaml", folder=folder)
+
+    assert json.loads(answer.stdout)["python"] == "3.10"
+
+
+def test_the_project_is_found_from_a_folder_inside_it(project: Project, cog: Cog) -> None:
+    inside = project() / "a" / "b"
+    inside.mkdir(parents=True)
+
+    assert cog("explain", "--json", folder=inside).returncode == 0
+
+
+def test_no_project_is_said_with_what_to_do(cog: Cog, tmp_path: Path) -> None:
+    answer = cog("explain", folder=tmp_path)
+
+    assert answer.returncode == 1
+    assert "cog.yaml not found" in answer.stderr
+    assert "cog init" in answer.stderr
+
+
+def test_a_closed_pipe_is_no_error(project: Project) -> None:
+    command = f"{sys.executable} -m cog_cli schema | head -c 10"
+    answer = subprocess.run(command, shell=True, cwd=project(), capture_output=True, text=True, check=False)
+
+    assert answer.stderr == ""
+
+
+def test_no_colour_codes_in_a_pipe(project: Project, cog: Cog) -> None:
+    answer = cog("bulid", folder=project(), environment={"NO_COLOR": ""})
+
+    assert "\x1b[" not in answer.stderr
+
+
+def test_a_signature_that_cannot_be_an_api_is_an_error_with_its_place(project: Project, cog: Cog) -> None:
+    source = "from cog import BasePredictor\n\n\nclass Predictor(BasePredictor):\n    def predict(self, s):\n        return s\n"
+
+    answer = cog("build", folder=project({"predict.py": source}), environment=NO_DOCKER)
+
+    assert answer.returncode == 1
+    assert "predict.py:5" in answer.stderr
+    assert "annotation" in answer.stderr
+
+
+def test_every_example_is_a_valid_project(cog: Cog) -> None:
+    for example in (REPOSITORY / "examples").iterdir():
+        answer = cog("schema", folder=example)
+        assert answer.returncode == 0, answer.stderr

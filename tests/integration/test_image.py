@@ -1,0 +1,360 @@
+"""Images really built, run, predicted against and inspected."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image as Picture
+
+from tests.conftest import REPOSITORY, Cog
+
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
+
+ENLARGE = REPOSITORY / "examples" / "enlarge"
+PIXEL = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
+
+
+def docker(*arguments: str, check: bool = True) -> str:
+    answer = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=120, check=False)
+    assert answer.returncode == 0 or not check, answer.stderr
+    return answer.stdout.strip()
+
+
+def inspect(image: str) -> dict[str, object]:
+    [document] = json.loads(docker("image", "inspect", image))
+    assert isinstance(document, dict)
+    return document
+
+
+def layers(image: str) -> list[str]:
+    return json.loads(docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", image))  # type: ignore[no-any-return]  # JSON
+
+
+def running() -> set[str]:
+    return set(docker("ps", "-aq", "--filter", "label=run.cog.cli").split())
+
+
+@pytest.fixture(scope="module")
+def enlarge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the example, built as cog-test-enlarge."""
+    folder = tmp_path_factory.mktemp("enlarge")
+    for path in ENLARGE.iterdir():
+        if path.is_file() and not path.name.startswith("output"):
+            (folder / path.name).write_bytes(path.read_bytes())
+    answer = subprocess.run(
+        [sys.executable, "-m", "cog_cli", "build", "-t", "cog-test-enlarge"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout == "cog-test-enlarge\n"
+    assert "Built cog-test-enlarge (" in answer.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def served(enlarge: Path) -> Iterator[httpx.Client]:
+    name = "cog-test-served"
+    docker("run", "-d", "--name", name, "-p", "127.0.0.1::5000", "cog-test-enlarge")
+    try:
+        client = httpx.Client(base_url=f"http://{docker('port', name, '5000')}", timeout=30, trust_env=False)
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                if client.get("/readyz").status_code == 200:
+                    break
+            except httpx.HTTPError:
+                pass
+            assert time.monotonic() < deadline, docker("logs", name)
+            time.sleep(0.1)
+        yield client
+        started = time.monotonic()
+        docker("stop", name)
+        assert time.monotonic() - started < 8, "the container does not end on SIGTERM"
+        assert docker("inspect", "--format", "{{.State.ExitCode}}", name) in ("0", "143")
+    finally:
+        docker("rm", "-f", name, check=False)
+
+
+def test_predict_writes_a_picture_twice_as_large(enlarge: Path, cog: Cog) -> None:
+    answer = cog("predict", "cog-test-enlarge", "-i", "input=@picture.jpg", "-i", "scale=2", folder=enlarge)
+
+    assert answer.returncode == 0, answer.stderr
+    with Picture.open(enlarge / "picture.jpg") as before, Picture.open(enlarge / "output.jpg") as after:
+        assert after.size == (before.width * 2, before.height * 2)
+    assert "enlarging 160 x 120" in answer.stderr
+    assert not running()
+
+
+def test_the_image_serves_predictions_the_manual_and_its_schema(served: httpx.Client) -> None:
+    prediction = served.post("/predictions", json={"input": {"input": PIXEL, "scale": 3}}).json()
+    bare = served.post("/predict", json={"input": PIXEL}).json()
+
+    assert prediction["status"] == "succeeded", prediction
+    assert prediction["output"].startswith("data:image/jpeg;base64,")
+    assert bare["output"].startswith("data:image/jpeg;base64,")
+    assert "swagger-ui" in served.get("/docs").text
+    schema = served.get("/openapi.json").json()
+    assert schema["components"]["schemas"]["Input"]["properties"]["input"]["title"] == "Image to enlarge"
+    assert served.get("/health-check").json()["status"] == "READY"
+    assert served.get("/").json()["docs_url"] == "/docs"
+    assert served.post("/predictions", json={"input": {}}).json()["detail"][0]["loc"] == ["body", "input", "input"]
+
+
+def test_the_container_is_healthy_for_docker_too(served: httpx.Client) -> None:
+    code = docker("exec", "cog-test-served", "/opt/cog/venv/bin/python", "-m", "cog_server.probe")
+
+    assert code == ""
+
+
+def test_the_model_sees_cog_and_its_own_packages_only(enlarge: Path, cog: Cog) -> None:
+    script = "import cog, PIL, importlib.util as u; print(u.find_spec('fastapi'), u.find_spec('cog_server'))"
+    answer = cog("exec", "python", "-c", script, folder=enlarge)
+
+    assert answer.stdout.strip() == "None None", answer.stderr
+
+
+def test_labels_tell_config_schema_packages_and_version(enlarge: Path) -> None:
+    labels = inspect("cog-test-enlarge")["Config"]["Labels"]  # type: ignore[index]  # JSON
+
+    assert json.loads(labels["run.cog.config"])["predict"] == "predict.py:Predictor"
+    assert "scale" in json.loads(labels["run.cog.openapi_schema"])["components"]["schemas"]["Input"]["properties"]
+    assert "pillow==" in labels["run.cog.pip_freeze"].lower()
+    assert labels["run.cog.version"]
+    assert labels["org.opencontainers.image.created"]
+
+
+def test_an_edit_of_predict_py_makes_only_the_last_layer_new(enlarge: Path, cog: Cog) -> None:
+    before = layers("cog-test-enlarge")
+    source = (enlarge / "predict.py").read_text()
+    (enlarge / "predict.py").write_text(source.replace("a filter", "one filter"))
+
+    answer = cog("build", "-t", "cog-test-enlarge-edited", folder=enlarge)
+
+    assert answer.returncode == 0, answer.stderr
+    after = layers("cog-test-enlarge-edited")
+    assert after[:-1] == before[:-1]
+    assert after[-1] != before[-1]
+
+
+def test_nothing_changed_means_the_same_image(enlarge: Path, cog: Cog) -> None:
+    before = inspect("cog-test-enlarge")["Id"]
+    cog("build", "-t", "cog-test-enlarge", folder=enlarge)
+    once = inspect("cog-test-enlarge")["Id"]
+    cog("build", "-t", "cog-test-enlarge", folder=enlarge)
+
+    assert inspect("cog-test-enlarge")["Id"] == once
+    assert before  # The first one may differ: another test edits the source.
+
+
+def test_a_secret_is_in_no_layer_and_in_no_history(project: Callable[..., Path], cog: Cog, tmp_path: Path) -> None:
+    canary = "canary-3f9c2e71"
+    (tmp_path / "token").write_text(canary)
+    folder = project(
+        {
+            "cog.yaml": """
+build:
+  python_version: "3.11"
+  run:
+    - command: sha256sum < /run/token > /checked
+      mounts:
+        - type: secret
+          id: token
+          target: /run/token
+    - command: printf '%s' "$(sha256sum < /etc/hostname)" > /other
+predict: "predict.py:Predictor"
+"""
+        }
+    )
+
+    answer = cog("build", "-t", "cog-test-secret", "--secret", f"id=token,src={tmp_path}/token", folder=folder)
+
+    assert answer.returncode == 0, answer.stderr
+    assert canary not in answer.stderr
+    assert canary not in docker("history", "--no-trunc", "cog-test-secret")
+    saved = subprocess.run(["docker", "save", "cog-test-secret"], capture_output=True, check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(saved)) as archive:
+        for member in archive:
+            file = archive.extractfile(member)
+            assert file is None or canary.encode() not in file.read(), member.name
+    assert docker("run", "--rm", "--entrypoint", "cat", "cog-test-secret", "/checked")
+
+
+def test_a_python_too_old_for_the_server_gets_its_own(project: Callable[..., Path], cog: Cog) -> None:
+    folder = project({"cog.yaml": 'build:\n  python_version: "3.8"\npredict: "predict.py:Predictor"\n'})
+
+    answer = cog("predict", "-i", "text=old", folder=folder, environment=_mirror())
+
+    assert (answer.returncode, answer.stdout) == (0, "hello old\n"), answer.stderr
+
+
+def test_a_cuda_image_without_python_gets_one(project: Callable[..., Path], cog: Cog) -> None:
+    config = """
+build:
+  gpu: true
+  cuda: "12.4"
+  cudnn: "9"
+  python_version: "3.11"
+predict: "predict.py:Predictor"
+"""
+    folder = project({"cog.yaml": config})
+
+    answer = cog("predict", "-i", "text=cuda", folder=folder, environment=_mirror())
+
+    assert (answer.returncode, answer.stdout) == (0, "hello cuda\n"), answer.stderr
+    assert "no GPU driver: going on without" in answer.stderr
+
+
+def _mirror() -> dict[str, str]:
+    """Where the lab serves CPython builds for uv; elsewhere uv downloads them from where it always does."""
+    is_lab = "cog-lab=true" in docker("info", "--format", "{{.Labels}}")
+    return {"UV_PYTHON_DOWNLOADS_JSON_URL": "http://172.17.0.1:8484/downloads.json"} if is_lab else {}
+
+
+def test_an_explicit_gpu_request_without_a_driver_is_an_error(enlarge: Path, cog: Cog) -> None:
+    answer = cog("predict", "cog-test-enlarge", "--gpus", "all", "-i", "input=@picture.jpg", folder=enlarge)
+
+    assert answer.returncode == 1
+    assert "no GPU driver" in answer.stderr
+    assert not running()
+
+
+def test_a_build_command_that_fails_names_its_key_and_shows_its_last_lines(
+    project: Callable[..., Path], cog: Cog
+) -> None:
+    config = """
+build:
+  python_version: "3.11"
+  run:
+    - echo fine
+    - echo before the end; exit 3
+predict: "predict.py:Predictor"
+"""
+    answer = cog("build", "-t", "cog-test-broken", folder=project({"cog.yaml": config}))
+
+    assert answer.returncode == 1
+    assert "build.run[1]" in answer.stderr.splitlines()[-2:][0] + answer.stderr
+    assert "before the end" in "\n".join(answer.stderr.splitlines()[-4:])
+    assert docker("images", "-q", "cog-test-broken") == ""
+
+
+def test_a_package_that_does_not_exist_names_the_key(project: Callable[..., Path], cog: Cog) -> None:
+    config = """
+build:
+  python_version: "3.11"
+  python_packages: ["no-such-package-4711==1.0"]
+predict: "predict.py:Predictor"
+"""
+    answer = cog("build", "-t", "cog-test-broken", folder=project({"cog.yaml": config}))
+
+    assert answer.returncode == 1
+    assert "build.python_packages" in answer.stderr
+    assert "no-such-package-4711" in "\n".join(answer.stderr.splitlines()[-20:])
+
+
+def test_an_unknown_base_image_is_one_line_with_its_key(project: Callable[..., Path], cog: Cog) -> None:
+    config = """
+build:
+  python_version: "3.11"
+  base_image: "no-such-registry.invalid/nobody/nothing:1"
+predict: "predict.py:Predictor"
+"""
+    answer = cog("build", "-t", "cog-test-broken", folder=project({"cog.yaml": config}))
+
+    assert answer.returncode == 1
+    assert "no-such-registry.invalid/nobody/nothing:1" in answer.stderr
+    assert "build.base_image" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize("moment_s", [0.4, 3.0])
+def test_ctrl_c_in_a_build_leaves_no_image(project: Callable[..., Path], moment_s: float) -> None:
+    config = 'build:\n  python_version: "3.11"\n  run: ["sleep 60"]\npredict: "predict.py:Predictor"\n'
+    process = _start("build", "-t", "cog-test-interrupted", folder=project({"cog.yaml": config}))
+    time.sleep(moment_s)
+
+    process.send_signal(signal.SIGINT)
+
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert docker("images", "-q", "cog-test-interrupted") == ""
+
+
+def test_ctrl_c_in_a_prediction_leaves_no_container(project: Callable[..., Path]) -> None:
+    source = "import time\nfrom cog import BasePredictor\n\n\nclass Predictor(BasePredictor):\n"
+    source += "    def predict(self) -> str:\n        print('it runs', flush=True)\n        time.sleep(60)\n        return ''\n"
+    process = _start("predict", folder=project({"predict.py": source}))
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "it runs" in line:
+            break
+
+    process.send_signal(signal.SIGINT)
+
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert not running()
+
+
+def test_serve_mounts_the_source_and_ctrl_c_stops_it(project: Callable[..., Path]) -> None:
+    folder = project()
+    process = _start("serve", "-p", "0", folder=folder)
+    try:
+        assert process.stderr is not None
+        url = next(line.split()[2] for line in process.stderr if line.startswith("Serving at"))
+        first = httpx.post(f"{url}/predictions", json={"input": {"text": "a"}}, trust_env=False).json()
+        assert first["output"] == "hello a"
+        [container] = running()
+        source = (folder / "predict.py").read_text()
+        (folder / "predict.py").write_text(source.replace("hello", "goodbye"))
+        docker("exec", container, "grep", "-q", "goodbye", "/src/predict.py")
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert not running()
+
+
+def test_serve_on_a_port_in_use_says_so(project: Callable[..., Path], cog: Cog) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        answer = cog("serve", "-p", port, folder=project())
+
+    assert answer.returncode == 1
+    assert port in answer.stderr
+    assert not running()
+
+
+def test_exec_hands_stdin_on(project: Callable[..., Path], cog: Cog) -> None:
+    answer = cog("exec", "-e", "WHO=me", "sh", "-c", "cat; echo $WHO", folder=project(), stdin="from stdin\n")
+
+    assert (answer.returncode, answer.stdout) == (0, "from stdin\nme\n"), answer.stderr
+
+
+def _start(*arguments: str, folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "cog_cli", *arguments],
+        cwd=folder,
+        env={**os.environ, "NO_COLOR": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )

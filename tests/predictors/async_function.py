@@ -1,0 +1,5 @@
+"""An async function."""
+
+
+async def run(name: str = "world") -> str:
+    return f"hello {name}"

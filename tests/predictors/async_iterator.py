@@ -1,0 +1,15 @@
+"""An async generator, several at once."""
+
+from typing import AsyncIterator
+
+import cog
+
+
+class Predictor(cog.BasePredictor):
+    async def setup(self) -> None:
+        self.ready = True
+
+    @cog.concurrent(max=8)
+    async def predict(self, prompt: str, count: int = cog.Input(default=3, ge=0)) -> AsyncIterator[str]:
+        for position in range(count):
+            yield f"{prompt} {position}"

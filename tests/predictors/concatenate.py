@@ -1,0 +1,9 @@
+"""Text that comes in pieces which belong together."""
+
+from cog import BasePredictor, ConcatenateIterator, Input, streaming
+
+
+class Predictor(BasePredictor):
+    @streaming()
+    def predict(self, prompt: str = Input(description="Say this")) -> ConcatenateIterator[str]:
+        yield from prompt.split()

@@ -1,0 +1,7 @@
+"""A plain function is a predictor too."""
+
+from cog import Input
+
+
+def predict(name: str, excitement: int = Input(default=1, ge=0, le=5)) -> str:
+    return f"hello {name}" + "!" * excitement

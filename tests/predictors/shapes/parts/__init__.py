@@ -1,0 +1,5 @@
+from .base import Base
+from .constants import *
+
+__all__ = ["ANGLES", "Base", "EXTRA"]
+EXTRA = ANGLES + [270]
