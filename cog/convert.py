@@ -74,13 +74,13 @@ def _plain_decoder(annotation: Any, spec: TypeSpec) -> Decoder:
     if spec.kind == "tuple":
         decoders = [make_decoder(item) for item in arguments]
         return lambda value: tuple(decode(item) for decode, item in zip(decoders, value))
-    element = make_decoder(arguments[-1]) if arguments and not _is_open(arguments) else _same
     if spec.kind == "dict":
+        element = make_decoder(arguments[-1]) if arguments and not _is_open(arguments) else _same
         return lambda value: {key: element(item) for key, item in value.items()}
+    first = make_decoder(arguments[0]) if arguments and not _is_open(arguments[:1]) else _same
     if spec.kind == "set":
-        return lambda value: {element(item) for item in value}
+        return lambda value: {first(item) for item in value}
     if spec.kind == "list":
-        first = make_decoder(arguments[0]) if arguments and not _is_open(arguments[:1]) else _same
         if typing.get_origin(annotation) is tuple or annotation is tuple:
             return lambda value: tuple(first(item) for item in value)
         return lambda value: [first(item) for item in value]
