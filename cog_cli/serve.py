@@ -13,20 +13,25 @@ from cog_cli.project import Project
 
 
 def serve_model(source: Project | str, choose: Callable[[], Engine], options: RunOptions, build: BuildOptions) -> None:
-    """Serve a project, whose source is mounted so that an edit shows on restart, or an image, until it ends.
+    """Serve a project, whose source is mounted so that an edit shows on restart, or an image, until Ctrl-C.
 
-    Raises CogError if it ends by itself; KeyboardInterrupt passes, when everything has been stopped.
+    Raises CogError if it ends by itself.
     """
     order = None if isinstance(source, str) else order_build(source, build)
     engine = choose()
     image = engine.find(str(source)) if order is None else engine.build(order)
     with engine.start(image, _with_gpus(options, image)) as model:
-        with ModelClient(model) as client:
-            console.info(f"starting the model at {model.url}")
-            client.wait_ready(float("inf"))
-            console.success(f"Serving at {model.url} (the manual: {model.url}/docs); Ctrl-C stops it")
-        code = model.wait()
-        raise ModelEnded(f"the model ended with code {code}")
+        try:
+            with ModelClient(model) as client:
+                console.info(f"starting the model at {model.url}")
+                client.wait_ready(float("inf"))
+                console.success(f"Serving at {model.url} (the manual: {model.url}/docs); Ctrl-C stops it")
+            code = model.wait()
+        except KeyboardInterrupt:
+            # The way in which serving ends, not an interruption of something that wanted to end.
+            console.info("stopping")
+            return
+    raise ModelEnded(f"the model ended with code {code}")
 
 
 def execute_command(

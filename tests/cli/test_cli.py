@@ -214,6 +214,21 @@ def test_explain_names_torch_builds_that_exist(project: Project, cog: Cog) -> No
     assert "11.7" in answer.stderr
 
 
+@pytest.mark.parametrize("number", ["034", "039", "054"])
+def test_cases_of_bad_files_that_only_the_solver_can_see(tmp_path: Path, cog: Cog, number: str) -> None:
+    cases = json.loads((REPOSITORY / "tests" / "cli" / "config_cases.json").read_text())["cases"]
+    case = next(case for case in cases if case["id"] == f"cog-yaml-{number}")
+    given = case["input"] if isinstance(case["input"], dict) else {"yaml": case["input"]}
+    for name, text in {"cog.yaml": given["yaml"], **given.get("files", {})}.items():
+        (tmp_path / name).write_text(text)
+
+    answer = cog("explain", folder=tmp_path)
+
+    assert answer.returncode == 1
+    names = case["names"] if isinstance(case["names"], list) else [case["names"]]
+    assert all(name in answer.stderr for name in names), answer.stderr
+
+
 def test_a_file_of_another_name_is_read(project: Project, cog: Cog) -> None:
     folder = project(
         {"cog.yaml": None, "model.yaml": 'build:\n  python_version: "3.10"\npredict: "predict.py:Predictor"\n'}
