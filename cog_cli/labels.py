@@ -12,6 +12,7 @@ from cog.openapi import openapi_document
 from cog.spec import PredictorSpec
 from cog.version import __version__
 from cog_cli.config import Config
+from cog_cli.console import console
 
 LABEL_VERSION = "run.cog.version"
 LABEL_CONFIG = "run.cog.config"
@@ -20,6 +21,8 @@ LABEL_SIGNATURE = "run.cog.signature"
 LABEL_FREEZE = "run.cog.pip_freeze"
 LABEL_CREATED = "org.opencontainers.image.created"
 _GIT_S = 10
+# Linux takes no longer argument of a command (MAX_ARG_STRLEN is 128 KiB), and labels are arguments of buildx.
+_MAX_BYTES = 120_000
 
 
 def image_labels(config: Config, spec: PredictorSpec | None, freeze: str, root: Path) -> dict[str, str]:
@@ -39,6 +42,9 @@ def image_labels(config: Config, spec: PredictorSpec | None, freeze: str, root: 
         labels["org.opencontainers.image.revision"] = revision
     if version:
         labels["org.opencontainers.image.version"] = version
+    for name in [name for name, text in labels.items() if len(text.encode()) > _MAX_BYTES]:
+        console.warn(f"the label {name} is left out: it would be longer than {_MAX_BYTES} bytes")
+        del labels[name]
     return labels
 
 
