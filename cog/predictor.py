@@ -7,11 +7,17 @@ import sys
 from types import ModuleType
 from typing import Any, Callable, Optional, TypeVar
 
+from cog.defaults import give_defaults
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 class BasePredictor:
     """Subclass it, load the model in `setup`, answer in `predict`. Both may be `async`."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        give_defaults(cls, "predict")
 
     def setup(self, weights: Any = None) -> Any:
         """Prepare the model; runs once, before the first prediction."""
@@ -27,6 +33,10 @@ class Predictor(BasePredictor):
 
 class BaseRunner:
     """The newer spelling of `BasePredictor`: `setup` and `run`."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        give_defaults(cls, "run")
 
     def setup(self, weights: Any = None) -> Any:
         """Prepare the model; runs once, before the first prediction."""
