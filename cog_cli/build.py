@@ -17,4 +17,6 @@ def order_build(project: Project, options: BuildOptions) -> BuildOrder:
     resolved = resolve(project, platform=options.platform or "linux/amd64", base_image=options.base_image)
     for warning in resolved.stack.warnings:
         console.warn(warning)
-    return BuildOrder(project, resolved, read_spec(project), options.tag or project.image_name, options)
+    spec = read_spec(project)
+    train_spec = read_spec(project, mode="train") if project.config.train else None
+    return BuildOrder(project, resolved, spec, train_spec, options.tag or project.image_name, options)

@@ -18,6 +18,7 @@ LABEL_VERSION = "run.cog.version"
 LABEL_CONFIG = "run.cog.config"
 LABEL_SCHEMA = "run.cog.openapi_schema"
 LABEL_SIGNATURE = "run.cog.signature"
+LABEL_TRAIN_SIGNATURE = "run.cog.train_signature"
 LABEL_FREEZE = "run.cog.pip_freeze"
 LABEL_CREATED = "org.opencontainers.image.created"
 _GIT_S = 10
@@ -25,7 +26,9 @@ _GIT_S = 10
 _MAX_BYTES = 120_000
 
 
-def image_labels(config: Config, spec: PredictorSpec | None, freeze: str, root: Path) -> dict[str, str]:
+def image_labels(
+    config: Config, spec: PredictorSpec | None, train_spec: PredictorSpec | None, freeze: str, root: Path
+) -> dict[str, str]:
     """The labels of an image, without those of the command line. `freeze` is what `pip freeze` gives in it."""
     labels = {
         LABEL_VERSION: __version__,
@@ -36,6 +39,8 @@ def image_labels(config: Config, spec: PredictorSpec | None, freeze: str, root: 
     if spec is not None:
         labels[LABEL_SCHEMA] = json.dumps(openapi_document(spec), separators=(",", ":"))
         labels[LABEL_SIGNATURE] = json.dumps(spec.to_json(), separators=(",", ":"))
+    if train_spec is not None:
+        labels[LABEL_TRAIN_SIGNATURE] = json.dumps(train_spec.to_json(), separators=(",", ":"))
     revision = os.environ.get("GITHUB_SHA") or _git(root, "rev-parse", "HEAD")
     version = os.environ.get("GITHUB_REF_NAME") or _git(root, "describe", "--tags", "--dirty")
     if revision:

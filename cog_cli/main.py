@@ -26,6 +26,7 @@ COMMANDS = {
     "init": ("init", "Write the files of a new model."),
     "build": ("build", "Build a Docker image from cog.yaml."),
     "predict": ("predict", "Run a prediction."),
+    "train": ("train", "Run a training."),
     "serve": ("serve", "Serve the model over HTTP."),
     "exec": ("exec", "Run a command in the model's environment."),
     "push": ("push", "Build the image and send it to a registry."),

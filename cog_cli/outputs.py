@@ -25,6 +25,11 @@ def write_output(output: Any, target: str | None, *, is_text: bool = False) -> N
     """
     if is_text and isinstance(output, list):
         output = "".join(map(str, output))
+    whole = _file_content(output) if isinstance(output, str) and target is not None else None
+    if whole is not None and target is not None:
+        _write(Path(target), whole[1])
+        console.success(f"Written output to {target}")
+        return
     files: list[Path] = []
     stem, extension = _stem(target)
     shown = _save_files(output, stem, extension, files)

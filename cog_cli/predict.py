@@ -14,10 +14,15 @@ from cog_cli.inputs import check_words, read_inputs
 from cog_cli.outputs import write_output, write_prediction
 from cog_cli.project import Project
 
+_NOUNS = {"predict": "prediction", "train": "training"}
+
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """What the command line says about a prediction. `document` is the input of `--json`, None without it."""
+    """What the command line says about a prediction, or a training: `mode` is "predict" or "train".
+
+    `document` is the input of `--json`, None without it.
+    """
 
     inputs: tuple[str, ...] = ()
     document: str | None = None
@@ -25,6 +30,7 @@ class PredictOptions:
     environment: tuple[str, ...] = ()
     gpus: str | None = None
     setup_timeout_s: float = 300.0
+    mode: str = "predict"
 
 
 def run_prediction(
@@ -39,27 +45,32 @@ def run_prediction(
     if isinstance(source, str):
         engine = choose()
         image = engine.find(source)
-        given = read_inputs(options.inputs, options.document, image.spec)
+        given = read_inputs(options.inputs, options.document, image.spec_of(options.mode))
     else:
         order = order_build(source, build)
-        given = read_inputs(options.inputs, options.document, order.spec)
+        is_training = options.mode == "train"
+        if is_training and source.config.train is None:
+            raise CogError("cog.yaml has no `train`", hint='Add e.g. `train: "train.py:train"`.')
+        spec = order.train_spec if is_training else order.spec
+        given = read_inputs(options.inputs, options.document, spec)
         engine = choose()
         image = engine.build(order)
-        if order.spec is None:
-            given = read_inputs(options.inputs, options.document, image.spec)
+        if spec is None:
+            given = read_inputs(options.inputs, options.document, image.spec_of(options.mode))
     level = "debug" if console.is_debug else "error"
     run_options = RunOptions(
         environment=("LOG_FORMAT=console", f"COG_LOG_LEVEL={level}", *options.environment),
         gpus=options.gpus or ("all" if image.wants_gpu else None),
         gpus_asked=options.gpus is not None,
+        mode=options.mode,
         on_log=console.write,
         on_notice=console.warn,
     )
     console.info("starting the model")
     with engine.start(image, run_options) as model, ModelClient(model) as client:
         client.wait_ready(options.setup_timeout_s)
-        console.info("running the prediction")
-        document = client.predict(given)
+        console.info(f"running the {_NOUNS[options.mode]}")
+        document = client.predict(given, mode=options.mode)
     _show(document, image, options)
 
 
@@ -68,7 +79,12 @@ def _show(document: dict[str, object], image: Image, options: PredictOptions) ->
     if options.document is not None:
         write_prediction(document, options.output)
     elif succeeded:
-        spec = image.spec
-        write_output(document.get("output"), options.output, is_text=spec is not None and spec.output.is_concatenated)
+        spec = image.spec_of(options.mode)
+        is_text = spec is not None and spec.output.is_concatenated
+        output = document.get("output")
+        if options.mode == "train" and isinstance(output, dict) and set(output) == {"weights"}:
+            output = output["weights"]
+        write_output(output, options.output, is_text=is_text)
     if not succeeded:
-        raise CogError(f"the prediction {document.get('status')}: {document.get('error') or 'no reason was given'}")
+        reason = document.get("error") or "no reason was given"
+        raise CogError(f"the {_NOUNS[options.mode]} {document.get('status')}: {reason}")

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from cog.spec import PredictorSpec
 from cog_cli.errors import CogError
-from cog_cli.labels import LABEL_CONFIG, LABEL_SIGNATURE
+from cog_cli.labels import LABEL_CONFIG, LABEL_SIGNATURE, LABEL_TRAIN_SIGNATURE
 from cog_cli.project import Project, Resolved
 
 
@@ -46,7 +46,11 @@ class Image:
     @property
     def spec(self) -> PredictorSpec | None:
         """The predictor's spec, if the image was built by this tool."""
-        signature = self._label_json(LABEL_SIGNATURE)
+        return self.spec_of("predict")
+
+    def spec_of(self, mode: str) -> PredictorSpec | None:
+        """The spec of "predict" or "train", if the image has it and was built by this tool."""
+        signature = self._label_json(LABEL_TRAIN_SIGNATURE if mode == "train" else LABEL_SIGNATURE)
         return PredictorSpec.from_json(signature) if isinstance(signature, dict) else None
 
     def _label_json(self, name: str) -> Any:
@@ -82,11 +86,15 @@ class BuildOptions:
 
 @dataclass(frozen=True)
 class BuildOrder:
-    """One build: the project, what it was resolved to, and its spec if the source tells it."""
+    """One build: the project, what it was resolved to, and its specs if the source tells them.
+
+    `train_spec` is None too when the project has no `train`.
+    """
 
     project: Project
     resolved: Resolved
     spec: PredictorSpec | None
+    train_spec: PredictorSpec | None
     name: str
     options: BuildOptions
 

@@ -262,6 +262,7 @@ class _Build:
         self._folder = folder
         self._progress = BuildProgress(order.options.progress)
         self._no_cache = order.options.no_cache
+        self._train_spec = order.train_spec
 
     def run(self) -> str:
         """Give the id of the finished image.
@@ -280,9 +281,11 @@ class _Build:
             if fresh.strip() != freeze.strip():
                 freeze = fresh
                 image_id = self._relabelled(image_id, spec, freeze)
-        if spec is None:
-            reference = self._order.project.config.predict or ""
-            spec = self._engine.describe(image_id, reference, "predict")
+        config = self._order.project.config
+        if spec is None or (self._train_spec is None and config.train):
+            spec = spec or self._engine.describe(image_id, config.predict or "", "predict")
+            if config.train and self._train_spec is None:
+                self._train_spec = self._engine.describe(image_id, config.train, "train")
             image_id = self._relabelled(image_id, spec, freeze)
         return self._same_as_earlier(earlier, image_id)
 
@@ -308,7 +311,8 @@ class _Build:
 
     def _labels(self, spec: PredictorSpec | None, freeze: str) -> dict[str, str]:
         project = self._order.project
-        return {**image_labels(project.config, spec, freeze, project.root), **dict(self._order.options.labels)}
+        labels = image_labels(project.config, spec, self._train_spec, freeze, project.root)
+        return {**labels, **dict(self._order.options.labels)}
 
     def _package_layers(self, image_id: str) -> list[str]:
         source_layers = 2 if self._plan.config_file else 1

@@ -53,8 +53,12 @@ class LocalEngine:
         _make_own(folder)
         python = self._given_python() if self._python else _Environment(order, folder / "venv").python()
         self._warn_about_skipped(project.config)
-        spec = order.spec or _describe(python, project.config.predict or "", project.root)
-        labels = image_labels(project.config, spec, "", project.root)
+        config = project.config
+        spec = order.spec or _describe(python, config.predict or "", project.root, "predict")
+        train_spec = order.train_spec
+        if config.train and train_spec is None:
+            train_spec = _describe(python, config.train, project.root, "train")
+        labels = image_labels(config, spec, train_spec, "", project.root)
         return LocalImage(order.name, f"local:{project.root}", 0, labels, project.root, python, project.config)
 
     def find(self, name: str) -> Image:
@@ -243,9 +247,9 @@ def _make_own(folder: Path) -> None:
         raise CogError(f"{folder} cannot be written: {error.strerror}") from error
 
 
-def _describe(python: Path, reference: str, root: Path) -> PredictorSpec:
+def _describe(python: Path, reference: str, root: Path, mode: str) -> PredictorSpec:
     environment = {**os.environ, "PYTHONPATH": str(_model_path(root / ".cog"))}
-    command = [str(python), "-m", "cog.describe", "--target", reference]
+    command = [str(python), "-m", "cog.describe", "--target", reference, "--mode", mode]
     answer = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     if answer.returncode != 0:
         raise CogError(f"the signature of {reference} cannot be read:\n{answer.stderr.strip()}")

@@ -157,6 +157,35 @@ def test_what_init_writes_predicts_as_it_is(cog: Cog, tmp_path: Path) -> None:
     assert (answer.returncode, answer.stdout) == (0, "hello you hello you\n"), answer.stderr
 
 
+def test_train_writes_the_weights(project: Project, cog: Cog) -> None:
+    config = 'build:\n  python_version: "3.11"\npredict: "predict.py:Predictor"\ntrain: "train.py:train"\n'
+    source = """
+from cog import Input, Path, TrainingOutput
+
+
+def train(steps: int = Input(default=2, ge=1)) -> TrainingOutput:
+    print("training", steps)
+    path = Path("trained.tar")
+    path.write_text("w" * steps)
+    return TrainingOutput(weights=path)
+"""
+    folder = project({"cog.yaml": config, "train.py": source})
+    local = ("--engine", "local", "--python", sys.executable)
+
+    done = cog("train", *local, "-i", "steps=3", folder=folder)
+    refused = cog("train", *local, "-i", "steps=0", folder=folder)
+    schema = json.loads(cog("schema", "--train", folder=folder).stdout)
+
+    assert done.returncode == 0, done.stderr
+    assert (folder / "weights").read_text() == "www"
+    assert "training 3" in done.stderr
+    assert refused.returncode == 1
+    assert "/trainings" in schema["paths"]
+    assert (
+        "no `train`" in cog("train", *local, folder=project({"cog.yaml": config.replace("train:", "# train:")})).stderr
+    )
+
+
 def test_schema_prints_the_document_without_importing_the_model(project: Project, cog: Cog) -> None:
     folder = project({"predict.py": "import no_such_module\n" + PREDICTOR})
 

@@ -30,7 +30,7 @@ class FakeEngine:
     def build(self, order: BuildOrder) -> Image:
         project = order.project
         spec = order.spec or Model(project.config.predict or "", str(project.root), "predict").spec
-        labels = image_labels(project.config, spec, "", project.root) | dict(order.options.labels)
+        labels = image_labels(project.config, spec, order.train_spec, "", project.root) | dict(order.options.labels)
         image = Image(order.name, f"fake:{order.name}", 1, labels)
         self.images[order.name] = (image, project.root, project.config.predict or "")
         return image
