@@ -26,11 +26,13 @@ STATUSES = ["starting", "processing", "succeeded", "canceled", "failed"]
 
 def openapi_document(spec: PredictorSpec) -> Json:
     """Give the document; `components.schemas` has Input, Output, PredictionRequest, PredictionResponse and the rest."""
-    schemas = _Schemas()
+    schemas = _Schemas({}, is_closed=False)
+    # Objects in inputs are closed: the validator refuses names that the model does not know.
+    closed = _Schemas(schemas.made, is_closed=True)
     is_training = spec.mode == "train"
     prefix, noun = ("Training", "training") if is_training else ("Prediction", "prediction")
     input_name, output_name = ("TrainingInput", "TrainingOutput") if is_training else ("Input", "Output")
-    schemas.add(input_name, {**_inputs(spec, schemas), "title": input_name})
+    schemas.add(input_name, {**_inputs(spec, closed), "title": input_name})
     schemas.add(output_name, {**_output(spec.output, schemas), "title": output_name})
     schemas.add("Status", {"type": "string", "enum": STATUSES, "title": "Status", "description": "An enumeration."})
     schemas.add(f"{prefix}Request", _request(prefix, input_name))
@@ -49,8 +51,9 @@ def openapi_document(spec: PredictorSpec) -> Json:
 class _Schemas:
     """The components made so far. A name that is taken by another schema gets a number."""
 
-    def __init__(self) -> None:
-        self.made: Dict[str, Json] = {}
+    def __init__(self, made: Dict[str, Json], *, is_closed: bool) -> None:
+        self.made = made
+        self.is_closed = is_closed
 
     def add(self, name: str, schema: Json) -> Json:
         """Keep `schema` under `name`, or under a free name like it; give a reference to it."""
@@ -75,7 +78,9 @@ def _input(field: FieldSpec, schemas: _Schemas) -> Json:
         schema = {"type": "array", "items": {**_type(spec.items[0], schemas), "enum": list(field.choices)}}
         schema["title"] = _title(field)
     else:
-        schema = {"title": _title(field), **_type(spec, schemas)}
+        inner = _type(spec, schemas)
+        # Whatever stands beside a bare $ref is ignored in OpenAPI 3.0.
+        schema = {"title": _title(field), **({"allOf": [inner]} if "$ref" in inner else inner)}
     if spec.nullable:
         schema["nullable"] = True
     for name, key in _CONSTRAINTS.items():
@@ -141,10 +146,9 @@ def _type(spec: TypeSpec, schemas: _Schemas, *, name: str = "") -> Json:
 
 def _container(spec: TypeSpec, schemas: _Schemas, name: str) -> Json:
     items = [_type(item, schemas) for item in spec.items]
-    if spec.kind == "list":
+    if spec.kind in ("list", "set"):
+        # No uniqueItems: a value given twice is in the set once, it is no error.
         return {"type": "array", "items": items[0]}
-    if spec.kind == "set":
-        return {"type": "array", "items": items[0], "uniqueItems": True}
     if spec.kind == "tuple":
         each = items[0] if all(item == items[0] for item in items) else {"anyOf": items}
         return {"type": "array", "items": each, "minItems": len(items), "maxItems": len(items)}
@@ -166,8 +170,9 @@ def _object(spec: TypeSpec, schemas: _Schemas) -> Json:
     for field in spec.fields:
         inner = _type(field.type, schemas)
         properties[field.name] = inner if "$ref" in inner else {"title": _title(field), **inner}
-    required = [field.name for field in spec.fields if field.required and not field.type.nullable]
-    return {"type": "object", "properties": properties, **({"required": required} if required else {})}
+    extra = {"additionalProperties": False} if schemas.is_closed else {}
+    required = [field.name for field in spec.fields if field.required]
+    return {"type": "object", "properties": properties, **({"required": required} if required else {}), **extra}
 
 
 def _output(output: OutputSpec, schemas: _Schemas) -> Json:
