@@ -21,6 +21,8 @@ _SCALARS: Dict[str, Json] = {
     "none": {"enum": [None], "nullable": True},
 }
 
+ID_PATTERN = "^[A-Za-z0-9_-]{1,128}$"
+
 STATUSES = ["starting", "processing", "succeeded", "canceled", "failed"]
 
 
@@ -32,10 +34,11 @@ def openapi_document(spec: PredictorSpec) -> Json:
     is_training = spec.mode == "train"
     prefix, noun = ("Training", "training") if is_training else ("Prediction", "prediction")
     input_name, output_name = ("TrainingInput", "TrainingOutput") if is_training else ("Input", "Output")
-    schemas.add(input_name, {**_inputs(spec, closed), "title": input_name})
+    inputs = _inputs(spec, closed)
+    schemas.add(input_name, {**inputs, "title": input_name})
     schemas.add(output_name, {**_output(spec.output, schemas), "title": output_name})
     schemas.add("Status", {"type": "string", "enum": STATUSES, "title": "Status", "description": "An enumeration."})
-    schemas.add(f"{prefix}Request", _request(prefix, input_name))
+    schemas.add(f"{prefix}Request", _request(prefix, input_name, is_needed=any(item.required for item in spec.inputs)))
     schemas.add(f"{prefix}Response", _response(prefix, input_name, output_name))
     schemas.add("ValidationError", _VALIDATION_ERROR)
     schemas.add("HTTPValidationError", _HTTP_VALIDATION_ERROR)
@@ -43,7 +46,7 @@ def openapi_document(spec: PredictorSpec) -> Json:
     return {
         "openapi": "3.0.2",
         "info": {"title": "Cog", "version": __version__},
-        "paths": _paths(prefix, noun, input_name, output_name),
+        "paths": _paths(prefix, noun, input_name, output_name, _query(spec, inputs["properties"])),
         "components": {"schemas": schemas.made},
     }
 
@@ -67,7 +70,8 @@ class _Schemas:
 def _inputs(spec: PredictorSpec, schemas: _Schemas) -> Json:
     properties = {field.name: {"x-order": order, **_input(field, schemas)} for order, field in enumerate(spec.inputs)}
     required = [field.name for field in spec.inputs if field.required]
-    return {"type": "object", "properties": properties, **({"required": required} if required else {})}
+    closed = {"type": "object", "properties": properties, "additionalProperties": False}
+    return {**closed, **({"required": required} if required else {})}
 
 
 def _input(field: FieldSpec, schemas: _Schemas) -> Json:
@@ -186,13 +190,22 @@ def _output(output: OutputSpec, schemas: _Schemas) -> Json:
     return _type(output.type, schemas)
 
 
-def _request(prefix: str, input_name: str) -> Json:
+def _request(prefix: str, input_name: str, *, is_needed: bool) -> Json:
     properties: Dict[str, Json] = {
-        "input": {"$ref": f"#/components/schemas/{input_name}"},
-        "id": {"type": "string", "title": "Id"},
-        "context": {"type": "object", "additionalProperties": {"type": "string"}, "title": "Context"},
+        "input": {
+            "allOf": [{"$ref": f"#/components/schemas/{input_name}"}],
+            **({} if is_needed else {"nullable": True}),
+        },
+        "id": {"type": "string", "title": "Id", "pattern": ID_PATTERN, "nullable": True},
+        "context": {
+            "type": "object",
+            "additionalProperties": {"type": "string"},
+            "title": "Context",
+            "nullable": True,
+        },
     }
-    return {"type": "object", "title": f"{prefix}Request", "properties": properties}
+    required = {"required": ["input"]} if is_needed else {}
+    return {"type": "object", "title": f"{prefix}Request", "properties": properties, **required}
 
 
 def _response(prefix: str, input_name: str, output_name: str) -> Json:
@@ -253,9 +266,33 @@ _REFUSALS: Dict[str, Json] = {
 }
 
 
-def _paths(prefix: str, noun: str, input_name: str, output_name: str) -> Json:
-    body = {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{prefix}Request"}}}}
-    bare = {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{input_name}"}}}}
+_QUERY_KINDS = ("str", "int", "float", "bool", "path", "file", "secret", "datetime", "date", "literal", "enum")
+
+
+def _query(spec: PredictorSpec, properties: Json) -> List[Json]:
+    """The inputs as parameters of a query: a list by repeating its name, what is nested as JSON."""
+    parameters: List[Json] = []
+    for field in spec.inputs:
+        schema = {key: value for key, value in properties[field.name].items() if not key.startswith("x-")}
+        parameter: Json = {"name": field.name, "in": "query", "required": field.required}
+        item = field.type.items[0] if field.type.kind in ("list", "set") else field.type
+        if item.kind in _QUERY_KINDS:
+            parameter["schema"] = schema
+        else:
+            parameter["content"] = {"application/json": {"schema": schema}}
+        parameters.append(parameter)
+    return parameters
+
+
+def _body(schema: str, *, is_needed: bool) -> Json:
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+    return {"content": content, "required": is_needed}
+
+
+def _paths(prefix: str, noun: str, input_name: str, output_name: str, query: List[Json]) -> Json:
+    is_needed = any(parameter["required"] for parameter in query)
+    body = _body(f"{prefix}Request", is_needed=is_needed)
+    bare = _body(input_name, is_needed=is_needed)
     done = _answer(f"The {noun}, also when it failed: see `status`", f"{prefix}Response")
     output = {"type": "object", "properties": {"output": {"$ref": f"#/components/schemas/{output_name}"}}}
     direct = {"description": "The output", "content": {"application/json": {"schema": output}}}
@@ -290,7 +327,7 @@ def _paths(prefix: str, noun: str, input_name: str, output_name: str) -> Json:
     if noun == "prediction":
         failed = {"500": _answer("The model failed", "Error"), **_REFUSALS}
         post = {"summary": "Input in, output out", "requestBody": bare, "responses": {"200": direct, **failed}}
-        get = {"summary": "Input as query, output out", "responses": {"200": direct, **failed}}
+        get = {"summary": "Input as query, output out", "parameters": query, "responses": {"200": direct, **failed}}
         paths["/predict"] = {"post": post, "get": get}
     return paths
 

@@ -6,11 +6,14 @@ have pydantic, give it to `pydantic_core.SchemaValidator`. So the two cannot dis
 
 import datetime
 import difflib
-from typing import Any, Dict, List
+import functools
+from typing import Any, Dict, List, Set
 
 from cog.spec import FieldSpec, PredictorSpec, TypeSpec
 
 Schema = Dict[str, Any]
+
+_NOTHING = object()
 
 # What a file input may look like: any URL. Which schemes are fetched is decided where they are fetched.
 URL_PATTERN = r"^[A-Za-z][A-Za-z0-9+.\-]*:"
@@ -86,7 +89,18 @@ def _container(spec: TypeSpec) -> Schema:
 
 
 def _literal(values: Any) -> Schema:
-    return {"type": "literal", "expected": list(values)}
+    literal = {"type": "literal", "expected": list(values)}
+    kinds = {type(value) for value in values}
+    if kinds == {str}:
+        return literal
+    # For Python 1, 1.0 and True are equal, and a literal compares by that; in JSON they are three things.
+    check = functools.partial(_only, kinds | ({int} if float in kinds else set()))
+    return {"type": "function-before", "function": {"type": "no-info", "function": check}, "schema": literal}
+
+
+def _only(kinds: Set[type], value: Any) -> Any:
+    """The value if its type is one of `kinds`, otherwise something that no literal is equal to."""
+    return value if type(value) in kinds else _NOTHING
 
 
 def _check_datetime(value: str) -> str:

@@ -38,7 +38,7 @@ class InputValidator:
     def check(self, value: Any, place: tuple[str, ...]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Give (the input, errors); `place` is the location of the input in the request, for the errors."""
         try:
-            return self._validator.validate_python({} if value is None else value), []
+            return self._validator.validate_python(value), []
         except ValidationError as error:
             found = clean_errors(error.errors(include_url=False, include_input=False), self._names)  # type: ignore[arg-type]  # TypedDicts as dicts
             return {}, [{**item, "loc": [*place, *item["loc"]]} for item in found]
@@ -85,7 +85,8 @@ def envelope(value: Any, validator: InputValidator, *, path_id: str | None = Non
     """The request in an envelope `{"input": ..., "id": ..., "context": ...}`. Raises Refused (422) with every error."""
     if not isinstance(value, dict):
         raise Refused(problem(422, [_error(["body"], "Input should be an object", "dict_type")]))
-    given, errors = validator.check(value.get("input"), ("body", "input"))
+    wanted = value.get("input")
+    given, errors = validator.check({} if wanted is None else wanted, ("body", "input"))
     errors += _envelope_errors(value, path_id)
     if errors:
         raise Refused(problem(422, errors))
