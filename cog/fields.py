@@ -113,6 +113,11 @@ def field_spec(name: str, type_spec: TypeSpec, info: FieldInfo, *, label: str = 
     if not required and info.default is None and not is_optional(type_spec):
         # `x: str = Input(default=None)` has always meant an optional input.
         type_spec = dataclasses.replace(type_spec, nullable=True)
+    choices = _json_list(info, "choices", label)
+    if choices is not None and None in choices:
+        # `choices=[None, "a"]` says that it may be left out.
+        choices = tuple(item for item in choices if item is not None)
+        type_spec = dataclasses.replace(type_spec, nullable=True)
     result = FieldSpec(
         name=name,
         type=type_spec,
@@ -120,7 +125,7 @@ def field_spec(name: str, type_spec: TypeSpec, info: FieldInfo, *, label: str = 
         default=None if required else json_value(info.default, label),
         **{part: getattr(info, part) for part in (*_NUMBERS, *_LENGTHS, *_COUNTS, "regex", "accept")},
         **{part: getattr(info, part) for part in ("title", "description")},
-        choices=_json_list(info, "choices", label),
+        choices=choices,
         examples=_json_list(info, "examples", label),
         deprecated=bool(info.deprecated),
     )

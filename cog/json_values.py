@@ -20,33 +20,39 @@ _PYTHON_TYPES: Dict[str, Tuple[type, ...]] = {
 }
 
 
-def json_value(value: Any, name: str) -> Any:
+_MAX_DEPTH = 100
+
+
+def json_value(value: Any, name: str, depth: int = 0) -> Any:
     """Give the JSON form of a default, choice or example; `name` is the parameter it belongs to.
 
     Raises SignatureError for a value without one, such as an object, bytes or NaN.
     """
+    if depth > _MAX_DEPTH:
+        raise SignatureError("its default is nested too deeply, or contains itself", name=name)
+    depth += 1
     if isinstance(value, enum.Enum):
-        return json_value(value.value, name)
+        return json_value(value.value, name, depth)
     if isinstance(value, pathlib.PurePath):
         return value.as_posix()
     if isinstance(value, (datetime.datetime, datetime.date)):
         return value.isoformat()
     if hasattr(value, "_asdict"):  # a NamedTuple is an object in the API, not a list
-        return json_value(value._asdict(), name)
+        return json_value(value._asdict(), name, depth)
     if isinstance(value, (set, frozenset)):
         # The order of a set changes from run to run; the document must not.
-        return sorted((json_value(item, name) for item in value), key=repr)
+        return sorted((json_value(item, name, depth) for item in value), key=repr)
     if isinstance(value, (list, tuple)):
-        return [json_value(item, name) for item in value]
+        return [json_value(item, name, depth) for item in value]
     if isinstance(value, dict):
-        return {_json_key(key, name): json_value(item, name) for key, item in value.items()}
+        return {_json_key(key, name): json_value(item, name, depth) for key, item in value.items()}
     if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value):
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
-    return _json_object(value, name)
+    return _json_object(value, name, depth)
 
 
 def _json_key(key: Any, name: str) -> str:
@@ -57,16 +63,16 @@ def _json_key(key: Any, name: str) -> str:
     return key
 
 
-def _json_object(value: Any, name: str) -> Any:
+def _json_object(value: Any, name: str, depth: int) -> Any:
     if hasattr(value, "get_secret_value"):
         return value.get_secret_value()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {item.name: json_value(getattr(value, item.name), name) for item in dataclasses.fields(value)}
+        return {item.name: json_value(getattr(value, item.name), name, depth) for item in dataclasses.fields(value)}
     if type(value).__module__ == "numpy" and callable(getattr(value, "tolist", None)):
-        return json_value(value.tolist(), name)
+        return json_value(value.tolist(), name, depth)
     dump = getattr(value, "model_dump", None) or getattr(value, "dict", None)
     if callable(dump) and not isinstance(value, type):
-        return json_value(dump(), name)
+        return json_value(dump(), name, depth)
     raise SignatureError(f"the value {value!r} has no JSON form", name=name)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from cog_cli.source.binding import unpack
 from cog_cli.source.operations import hashable_key
-from cog_cli.source.reading import Reading
+from cog_cli.source.reading import Reading, is_module
 from cog_cli.source.scope import Scope
 from cog_cli.source.values import GiveUp, KnownModule, Stream, Unknown
 
@@ -17,7 +17,7 @@ def assign(reading: Reading, target: ast.expr, value: Any, scope: Scope) -> None
     if isinstance(value, Stream):
         value = reading.unknown("an iterator that is kept is not followed", target, scope).with_aliases(value.items)
     if isinstance(target, ast.Name):
-        bind(target.id, value, scope)
+        bind(reading, target.id, value, scope)
     elif isinstance(target, (ast.Tuple, ast.List)):
         for part, item in zip(target.elts, unpack(reading, target, value, scope), strict=True):
             assign(reading, part.value if isinstance(part, ast.Starred) else part, item, scope)
@@ -27,8 +27,10 @@ def assign(reading: Reading, target: ast.expr, value: Any, scope: Scope) -> None
         _set_item(reading, target, value, scope)
 
 
-def bind(name: str, value: Any, scope: Scope) -> None:
+def bind(reading: Reading, name: str, value: Any, scope: Scope) -> None:
     """Bind a name in `scope`, or in the module for one that is declared `global`."""
+    if reading.uncertain:
+        reading.bound.append(value)
     if name in scope.global_names:
         scope.module.rebind(name, value)
     else:
@@ -42,7 +44,7 @@ def _set_attribute(reading: Reading, target: ast.Attribute, value: Any, scope: S
         return
     if isinstance(owner, Unknown):
         reading.taint([owner, value], cause)
-    elif isinstance(getattr(owner, "scope", None), Scope):  # a module of the project
+    elif is_module(owner):
         owner.rebind(target.attr, cause if reading.uncertain else value)
     elif reading.class_record(owner) is not None and not target.attr.startswith("__") and not reading.uncertain:
         setattr(owner, target.attr, value)

@@ -30,6 +30,11 @@ class Budget:
         self.limit = MAX_STEPS
         self.depth = 0
 
+    @property
+    def is_spent(self) -> bool:
+        """Whether nothing more can be evaluated at all."""
+        return self.steps > MAX_STEPS
+
     def spend(self, steps: int = 1) -> None:
         """Count `steps` of about a microsecond. Raises OutOfSteps."""
         self.steps += steps

@@ -16,6 +16,7 @@ from cog_cli.source.scope import Scope
 from cog_cli.source.values import StandInCalled, Unknown
 from cog_cli.source.vocabulary import PydanticBase
 
+_MAX_BASES = 100
 _METACLASSES = (type, abc.ABCMeta)
 # Set by us, or with a meaning for Python that a stand-in must not have.
 _KEPT_OUT = frozenset({"__module__", "__classcell__", "__qualname__", "__slots__", "__annotations__", "__dict__"})
@@ -60,12 +61,14 @@ def _build(reading: Reading, node: ast.ClassDef, bases: list[Any], keywords: dic
     try:
         made = types.new_class(node.name, tuple(bases), options, fill)
     except StandInCalled:
-        return reading.unknown(f"making the class {node.name} runs code of the project", node, inner)
+        cause = reading.unknown(f"making the class {node.name} runs code of the project", node, inner)
     except Exception as error:
-        return reading.unknown(f"making the class {node.name} raises {type(error).__name__}: {error}", node, inner)
-    record = ClassRecord(node, inner, tuple(bases), dict(inner.annotations))
-    reading.classes[id(made)] = (made, record)
-    return made
+        cause = reading.unknown(f"making the class {node.name} raises {type(error).__name__}: {error}", node, inner)
+    else:
+        reading.classes[id(made)] = (made, ClassRecord(node, inner, tuple(bases), dict(inner.annotations)))
+        return made
+    reading.taint([*bases, *inner.names.values()], cause)
+    return cause
 
 
 def _problem(
@@ -75,6 +78,8 @@ def _problem(
     if getattr(node, "type_params", ()):
         return reading.unknown(f"the type parameters of {node.name} are not followed", node, inner)
     for base_node, base in zip(node.bases, bases, strict=False):
+        if len(getattr(base, "__mro__", ())) > _MAX_BASES:
+            return reading.unknown(f"{node.name} has too many base classes", base_node, inner)
         if isinstance(base_node, ast.Starred):
             return reading.unknown("bases given with * are not followed", base_node, inner)
         unknown = base if isinstance(base, Unknown) else reading.taint_of(base)

@@ -27,6 +27,7 @@ def _walk(reading: Reading, node: ast.AST) -> Iterator[ast.AST]:
 
 def abandon(reading: Reading, node: ast.stmt, scope: Scope, cause: Unknown) -> None:
     """Treat a statement as one that may bind and change anything that it mentions."""
+    names = collect_names(node, spend=reading.budget.spend)
     reading.taint_usage(usage(node), scope, cause)
-    for name in collect_names(node).stores - {STAR}:
+    for name in names.stores - {STAR}:
         scope.owner(name).names[name] = cause

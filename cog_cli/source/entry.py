@@ -55,16 +55,21 @@ def _class_problem(reading: Reading, cls: type) -> Unknown | None:
             return problem
     for name in _DECISIVE:
         value = inspect.getattr_static(cls, name, None)
-        problem = value if isinstance(value, Unknown) else reading.taint_of(value)
-        if problem is not None:
-            return problem
+        while value is not None:
+            problem = value if isinstance(value, Unknown) else reading.taint_of(value)
+            if problem is not None:
+                return problem
+            value = getattr(value, "__wrapped__", None)
     return None
 
 
 def _complete(reading: Reading, function: Any) -> dict[str, Unknown]:
     """Give the stand-in its final signature; parameters that are not known are left out of it, and named."""
-    inner = inspect.unwrap(function)
-    inner = getattr(inner, "__func__", inner)
+    inner = getattr(function, "__func__", function)
+    while hasattr(inner, "__wrapped__"):
+        # Copied by functools.wraps from the stand-in; a real function has none.
+        vars(inner).pop("__signature__", None)
+        inner = inner.__wrapped__
     record = reading.function_record(inner)
     if record is None:
         return {}
@@ -78,6 +83,8 @@ def _complete(reading: Reading, function: Any) -> dict[str, Unknown]:
         annotations[name] = value
     for name, default in record.defaults.items():
         gap = reading.find_unknown(default)
+        if gap is None and reading.find_excess(default):
+            gap = reading.unknown("it is too large to evaluate", record.node, record.scope)
         if gap is not None:
             gaps[name] = gap
     before = inner.__signature__

@@ -69,6 +69,7 @@ def _bare_function(reading: Reading, node: _Definition | ast.Lambda, scope: Scop
     template = _TEMPLATES[isinstance(node, ast.AsyncFunctionDef), is_generator]
     name = "<lambda>" if isinstance(node, ast.Lambda) else node.name
     function = types.FunctionType(template.__code__, {"StandInCalled": StandInCalled, "__builtins__": {}}, name)
+    function.__qualname__ = name
     record = FunctionRecord(node, scope)
     record.can_run = isinstance(node, (ast.FunctionDef, ast.Lambda)) and not is_generator
     parameters = _parameters(reading, node.args, scope, record)
@@ -125,7 +126,9 @@ def lazy_annotation(
     """Keep an annotation with the names it sees now, which is when Python evaluates it."""
     if scope.module.has_lazy_annotations:
         return LazyAnnotation(ast.copy_location(ast.Constant(ast.unparse(node)), node), scope)
-    names: dict[str, Any] = {name: scope.find(name) for name in sorted(collect_names(node).loads)}
+    names: dict[str, Any] = {
+        name: scope.find(name) for name in sorted(collect_names(node, spend=reading.budget.spend).loads)
+    }
     for name in type_parameters or []:
         names[name] = reading.unknown(f"the type parameter {name} is not followed", node, scope)
     late = [name for name, value in names.items() if value is ABSENT and scope.module.binds(name)]

@@ -10,7 +10,7 @@ from typing import Any
 from cog_cli.source.budget import TooMuch
 from cog_cli.source.operations import check_format, iterate, need_comparable, need_known, need_plain
 from cog_cli.source.reading import ORDERED_VIEWS, VIEWS, Reading
-from cog_cli.source.values import Place, Unknown, Unsure
+from cog_cli.source.values import Blocked, Place, Unknown, Unsure
 
 
 def _words(text: str) -> frozenset[str]:
@@ -71,7 +71,11 @@ def call_method(reading: Reading, value: Any, name: str, args: list[Any], kwargs
             raise Unsure(f"{name}() of a path is not evaluated")
         return getattr(value, name)(*args, **kwargs)
     if name in _CHANGING.get(type(value), ()):
-        return _change(reading, value, name, args, kwargs, place)
+        try:
+            return _change(reading, value, name, args, kwargs, place)
+        except (Blocked, Unsure, TooMuch):
+            reading.taint([value], Unknown(f"{name}() of a {type(value).__name__} with something unknown", place))
+            raise
     if name not in _PURE.get(type(value), ()):
         if type(value) in _CHANGING:
             reading.taint([value, *args], Unknown(f"{name}() of a {type(value).__name__} is not followed", place))

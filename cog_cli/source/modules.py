@@ -37,12 +37,15 @@ class SourceModule:
         self.scope = Scope(self)
         self.has_lazy_annotations = source.has_future_annotations
         self.pieces = Pieces(
-            source.tree, lazy_annotations=self.has_lazy_annotations, is_project_import=self._is_project_import
+            source.tree,
+            lazy_annotations=self.has_lazy_annotations,
+            is_project_import=self._is_project_import,
+            spend=modules.reading.budget.spend,
         )
         self._pending: list[int] = []  # a heap
         self._begun: set[int] = set()
         self._position: int | None = None
-        self._asked: set[str] = set()
+        self._covered: set[str] = set()
         # (index of the statement, module or Unknown): what may have bound names without writing them.
         self._stars: list[tuple[int, Any]] = []
 
@@ -58,9 +61,8 @@ class SourceModule:
         """The value of a module-level name or builtin as it is at this point, ABSENT if there is none."""
         self._read(name)
         position = len(self.pieces.all) if self._position is None else self._position
-        bound_at = max((index for index in self.pieces.binders.get(name, ()) if index < position), default=-1)
         for index, star in reversed(self._stars):
-            if index <= bound_at:
+            if index < len(self.pieces.all) and index <= self.pieces.last_binder(name, position):
                 break
             found = self._star_member(star, name)
             if found is not ABSENT:
@@ -78,6 +80,12 @@ class SourceModule:
         if reading.uncertain and not (reading.forks and reading.forks[-1] is self.scope):
             value = Unknown(f"`{name}` is bound under a condition", self.place(None))
         self.scope.names[name] = value
+
+    def distrust(self, cause: Unknown) -> list[Any]:
+        """Take every name for unknown from now on; gives what they named, for that may be changed too."""
+        known = list(self.scope.names.values())
+        self._stars.append((len(self.pieces.all), cause))
+        return known
 
     def attribute(self, name: str) -> Any:
         """`module.name`, or what `from module import name` binds; ABSENT if there is none."""
@@ -109,14 +117,13 @@ class SourceModule:
             return star.attribute(name) if star.exports(name) else ABSENT
         if isinstance(star, KnownModule):
             return find_known(star.path, name) if name in star_names(star.path) else ABSENT
-        # No package replaces the builtin types; one that replaces `min` or `open` is known.
+        # No package replaces the builtin types; some replace `min` or `open`.
         return ABSENT if isinstance(vars(builtins).get(name), type) else star
 
     def _read(self, name: str) -> None:
-        if name in self._asked or not (name in self.pieces.binders or STAR in self.pieces.binders):
+        if name in self._covered or not (name in self.pieces.binders or STAR in self.pieces.binders):
             return
-        self._asked.add(name)
-        for index in self.pieces.concerning(name) - self._begun:
+        for index in self.pieces.concerning(name, self._covered) - self._begun:
             self._begun.add(index)
             heapq.heappush(self._pending, index)
         self._run(self._position if self._position is not None else len(self.pieces.all))
@@ -146,10 +153,13 @@ class SourceModule:
             with reading.budget.piece():
                 reading.execute([node], self.scope)
         except (OutOfSteps, TooMuch, GiveUp) as error:
+            if reading.budget.is_spent:
+                raise
             cause = Unknown(f"{error}", self.place(node))
             try:
                 abandon(reading, node, self.scope, cause)
             except OutOfSteps:
+                self.scope.names.update(dict.fromkeys(self.pieces.all[index].names.stores - {STAR}, cause))
                 self._stars.append((index, cause))
         if self.pieces.is_dynamic(index):
             cause = Unknown("exec(), eval() or globals() may bind any name", self.place(node))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cog.input import FieldInfo
-from cog_cli.source.budget import Budget
+from cog_cli.source.budget import MAX_SIZE, Budget
 from cog_cli.source.scope import Scope
 from cog_cli.source.usage import Usage, usage
 from cog_cli.source.values import Blocked, Place, Stream, Unknown, force
@@ -85,6 +85,8 @@ class Reading:
         self.classes: dict[int, tuple[Any, ClassRecord]] = {}
         # The values of the expressions evaluated so far inside the one that is being evaluated.
         self.operands: list[Any] = []
+        # Every value bound since a `try` began, while one is read.
+        self.bound: list[Any] = []
         self._tainted: dict[int, tuple[Any, Unknown]] = {}
         self._links: dict[int, list[Any]] = {}
         self._linked: list[Any] = []  # keeps their ids from being used again
@@ -128,6 +130,17 @@ class Reading:
                 stack.extend(_parts(item))
         return None
 
+    def find_excess(self, value: Any) -> bool:
+        """Whether `value`, written out, is larger than a default can sensibly be, or contains itself."""
+        stack, count = [value], 0
+        while stack and count <= MAX_SIZE:
+            item = stack.pop()
+            count += 1
+            if isinstance(item, (*CONTAINERS, FieldInfo)):
+                stack.extend(_parts(item))
+        self.budget.spend(count // 8)
+        return count > MAX_SIZE
+
     def taint(self, values: Iterable[Any], cause: Unknown) -> None:
         """Give up `values` and all that can be reached from them: something unknown may change or call them."""
         self._spread([(item, _GIVE) for item in values], cause)
@@ -139,7 +152,7 @@ class Reading:
     def _spread(self, stack: list[tuple[Any, int]], cause: Unknown) -> None:
         seen: set[tuple[int, int]] = set()
         while stack:
-            item, mode = stack.pop()
+            item, mode = force(stack[-1][0]), stack.pop()[1]
             if (id(item), mode) in seen:
                 continue
             seen.add((id(item), mode))
@@ -147,6 +160,9 @@ class Reading:
             stack += [(other, _GIVE) for other in self._links.get(id(item), ()) if mode == _GIVE]
             if isinstance(item, Unknown):
                 stack += [(other, _GIVE) for other in item.aliases]
+            elif is_module(item):
+                if mode == _GIVE:
+                    stack += [(other, _GIVE) for other in item.distrust(cause)]
             elif isinstance(item, types.MethodType):
                 stack += [(item.__func__, mode), (item.__self__, mode)]
             elif isinstance(item, (staticmethod, classmethod)):
@@ -159,6 +175,10 @@ class Reading:
                 if mode == _GIVE:
                     self._tainted[id(item)] = (item, cause)
                 stack += self._reach(usage(record.node), record.scope, cause)
+            elif isinstance(item, types.FunctionType) and hasattr(item, "__wrapped__"):
+                # cog wraps predict() for direct calls.
+                self._tainted[id(item)] = (item, cause)
+                stack.append((vars(item)["__wrapped__"], mode))
             elif self.class_record(item) is not None and not isinstance(item, EnumMeta) and mode != _PARTS:
                 if mode == _GIVE:
                     self._tainted[id(item)] = (item, cause)
@@ -167,9 +187,31 @@ class Reading:
     def _reach(self, found: Usage, scope: Scope, cause: Unknown) -> list[tuple[Any, int]]:
         for name in found.global_names:
             scope.module.rebind(name, cause)
-        modes = ((found.changed, _GIVE), (found.elements, _PARTS), (found.called, _RUN))
+        local: dict[str, Any] = {}
+        for node in found.imports:
+            local.update(self.import_name(node, scope))
         # Sorted, so that the message of a failed reading is the same in every run.
-        return [(force(scope.find(name)), mode) for names, mode in modes for name in sorted(names)]
+        for path in sorted(found.rebound):
+            owner, _, attribute = path.rpartition(".")
+            value = self._follow(owner, scope, local)
+            if is_module(value):
+                value.rebind(attribute, cause)
+            else:
+                self.taint([value], cause)
+        modes = ((found.changed, _GIVE), (found.elements, _PARTS), (found.called, _RUN))
+        reached = [(self._follow(path, scope, local), mode) for paths, mode in modes for path in sorted(paths)]
+        receivers = [self._follow(path, scope, local) for path in sorted(found.receivers)]
+        return [*reached, *((value, _GIVE) for value in receivers if not is_module(value))]
+
+    def _follow(self, path: str, scope: Scope, local: dict[str, Any]) -> Any:
+        """What a dotted name names, or the last object on the way that is no module of the project."""
+        name, *rest = path.split(".")
+        value = force(local[name] if name in local else scope.find(name))
+        for part in rest:
+            if not is_module(value):
+                break
+            value = value.attribute(part)
+        return value
 
     def link(self, copy: Any, originals: Iterable[Any]) -> None:
         """Say that `copy` stands for one of the equal `originals`: a change of one may be a change of the other."""
@@ -190,6 +232,11 @@ class Reading:
         """Where the stand-in `value` is defined."""
         record = self.function_record(value) or self.class_record(value)
         return record.scope.module.place(record.node) if record is not None else None
+
+
+def is_module(value: Any) -> bool:
+    """Whether `value` is a module of the project."""
+    return isinstance(getattr(value, "scope", None), Scope) and hasattr(value, "distrust")
 
 
 def _parts(value: Any) -> list[Any]:

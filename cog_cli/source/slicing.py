@@ -8,12 +8,18 @@ those that bind the name these are the ones that might change the object it name
 from __future__ import annotations
 
 import ast
+import bisect
+import builtins
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 # Builtins through which a module's names can be bound without being written.
 _DYNAMIC = frozenset({"exec", "eval", "globals", "locals", "vars", "sys.modules"})
 STAR = "*"
+# Stands for whatever a function body imports.
+IMPORT = "import"
+# More than any file has that was written by hand; beyond it each costs as much as twenty.
+MAX_STATEMENTS = 10_000
 
 
 @dataclass
@@ -23,6 +29,7 @@ class Names:
     stores: set[str] = field(default_factory=set)
     loads: set[str] = field(default_factory=set)
     deferred: set[str] = field(default_factory=set)
+    imports: list[ast.stmt] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -46,16 +53,27 @@ class Pieces:
     """A module's top-level statements with the indexes that `concerning` needs."""
 
     def __init__(
-        self, tree: ast.Module, *, lazy_annotations: bool, is_project_import: Callable[[ast.stmt], bool]
+        self,
+        tree: ast.Module,
+        *,
+        lazy_annotations: bool,
+        is_project_import: Callable[[ast.stmt], bool],
+        spend: Callable[[int], None],
     ) -> None:
+        self._spend = spend
+        spend(20 * (len(tree.body) - MAX_STATEMENTS) if len(tree.body) > MAX_STATEMENTS else 0)
         self.all: list[Piece] = []
         self.binders: dict[str, list[int]] = {}
         self._readers: dict[str, list[int]] = {}
         self._owners: dict[str, set[str]] = {}
+        # Bound by imports of the project's own modules: through each, all objects of those may be reached.
+        self._project_names: set[str] = {IMPORT}
         for node in _split_imports(tree.body):
             if _is_main_guard(node):
                 continue
-            self._add(node, collect_names(node, lazy_annotations=lazy_annotations), is_project_import)
+            spend(1)
+            names = collect_names(node, lazy_annotations=lazy_annotations, spend=spend)
+            self._add(node, names, is_project_import)
         self._dynamic = self._touching(_DYNAMIC)
 
     def _add(self, node: ast.stmt, names: Names, is_project_import: Callable[[ast.stmt], bool]) -> None:
@@ -63,6 +81,8 @@ class Pieces:
             is_inert = STAR not in names.stores and not is_project_import(node)
         else:
             is_inert = isinstance(node, ast.Assign) and _is_immutable(node.value)
+        if any(is_project_import(item) for item in names.imports):
+            self._project_names |= names.stores
         piece = Piece(node, names, is_inert)
         index = len(self.all)
         self.all.append(piece)
@@ -73,33 +93,44 @@ class Pieces:
         for name in names.deferred:
             self._owners.setdefault(name, set()).update(names.stores)
 
-    def concerning(self, name: str) -> set[int]:
-        """The indexes of all statements that decide the value of `name`, and of what they need in turn."""
+    def concerning(self, name: str, covered: set[str]) -> set[int]:
+        """The indexes of all statements that decide the value of `name`, and of what they need in turn.
+
+        Those for the names in `covered` are left out; the names that are now cared for are added to it.
+        """
         chosen: set[int] = set()
-        seen: set[str] = set()
         queue = [name, STAR]
         while queue:
             wanted = queue.pop()
-            if wanted in seen:
+            if wanted in covered:
                 continue
-            seen.add(wanted)
+            covered.add(wanted)
             found = set(self.binders.get(wanted, ()))
-            if found:
+            may_be_starred = STAR in self.binders and not hasattr(builtins, wanted)
+            if found or may_be_starred or wanted == IMPORT:
                 found |= self._dynamic
-            if found and not self._is_inert(wanted):
-                found |= self._touching({wanted})
+                if not self._is_inert(wanted):
+                    found |= self._touching({wanted})
+            if wanted in self._project_names or (may_be_starred and wanted not in self.binders):
+                queue.extend(self._project_names)
             for index in found - chosen:
                 names = self.all[index].names
                 queue.extend(names.loads | names.stores)
             chosen |= found
         return chosen
 
+    def last_binder(self, name: str, position: int) -> int:
+        """The index of the last statement before `position` that binds `name`, -1 if there is none."""
+        binders = self.binders.get(name, [])
+        at = bisect.bisect_left(binders, position)
+        return binders[at - 1] if at else -1
+
     def is_dynamic(self, index: int) -> bool:
         """Whether running this statement may bind names that it does not write, as `exec` does."""
         return index in self._dynamic
 
     def _is_inert(self, name: str) -> bool:
-        binders = self.binders[name]
+        binders = self.binders.get(name, ())
         return len(binders) == 1 and self.all[binders[0]].is_inert and name not in self._owners
 
     def _touching(self, names: Iterable[str]) -> set[int]:
@@ -111,18 +142,30 @@ class Pieces:
             name = queue.pop()
             if name not in seen:
                 seen.add(name)
-                found.update(self._readers.get(name, ()))
+                readers = self._readers.get(name, ())
+                self._spend(1 + len(readers) // 8)
+                found.update(readers)
                 queue.extend(self._owners.get(name, ()))
         return found
 
 
-def collect_names(node: ast.AST, *, lazy_annotations: bool = False) -> Names:
-    """The names that `node` mentions. Class bodies run at once, so they count as read; function bodies do not."""
+def collect_names(node: ast.AST, *, lazy_annotations: bool = False, spend: Callable[[int], None]) -> Names:
+    """The names that `node` mentions. Class bodies run at once, so they count as read; function bodies do not.
+
+    `spend` is told every now and then how many steps this took.
+    """
     names = Names()
+    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and _binds_only_names(node):
+        names.stores.update(target.id for target in node.targets if isinstance(target, ast.Name))
+        return names
+    count = 0
     # (node, does it run later, does it bind in a scope of its own)
     stack: list[tuple[ast.AST, bool, bool]] = [(node, False, False)]
     while stack:
         item, is_later, is_inner = stack.pop()
+        count += 1
+        if count % 100 == 0:
+            spend(100)
         if isinstance(item, ast.Name):
             _add_name(names, item, is_later, is_inner)
         elif isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
@@ -182,6 +225,9 @@ def _add_other(names: Names, item: ast.AST, is_later: bool, is_inner: bool) -> N
     bound: list[str] = []
     if isinstance(item, (ast.Import, ast.ImportFrom)):
         bound = [alias.asname or alias.name.split(".")[0] for alias in item.names]
+        if is_later:
+            names.deferred.add(IMPORT)
+        names.imports.append(item)
     elif isinstance(item, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and item.name:
         bound = [item.name]
     elif isinstance(item, ast.MatchMapping) and item.rest:
@@ -239,3 +285,7 @@ def _is_immutable(node: ast.expr) -> bool:
         elif not isinstance(item, (ast.Constant, ast.JoinedStr)):
             return False
     return True
+
+
+def _binds_only_names(node: ast.Assign) -> bool:
+    return all(isinstance(target, ast.Name) for target in node.targets)

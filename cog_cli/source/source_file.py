@@ -15,6 +15,7 @@ from cog.spec import SignatureError
 from cog_cli.source.values import Place, Undecidable
 
 MAX_BYTES = 2 * 1024 * 1024
+_MAX_COMPILED = 500_000
 
 # Syntax that a Python older than the model's own may not know; see _syntax_error.
 _NEW_SYNTAX = re.compile(r"^\s*(type\s+\w+.*=|(async\s+)?def\s+\w+\s*\[|class\s+\w+\s*\[|except\s*\*|except\s+\w+\s*,)")
@@ -62,6 +63,8 @@ def load_source(path: Path, name: str) -> SourceFile:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # invalid escapes: the author sees them when the model runs
             tree = ast.parse(text, filename=name)
+            if len(text) <= _MAX_COMPILED:
+                compile(tree, name, "exec", dont_inherit=True)  # for what only the compiler refuses, as `return` here
     except SyntaxError as error:
         raise _syntax_error(error, name) from error
     except (RecursionError, MemoryError) as error:

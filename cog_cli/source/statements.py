@@ -206,20 +206,22 @@ def _interrupted(
     reading: Reading, body: list[ast.stmt], before: dict[str, Any], after: dict[str, Any] | None, scope: Scope
 ) -> dict[str, Any]:
     """The names if `body` was left after any of its statements, or not at all; `after` is None if that is certain."""
-    stores = collections.Counter(
-        item.id for node in body for item in ast.walk(node) if isinstance(item, ast.Name) and not _is_load(item)
-    )
+    stores = collections.Counter(name for node in body for item in ast.walk(node) for name in _bound_by(item))
     names = dict(before) if after is None else _merge(reading, [before, after], scope, body[0])
     for name in {*stores, *(key for key in names if before.get(key, ABSENT) is not names[key])}:
         # Bound once, it has one of two values; bound in a loop, or by a call, it may have had others in between.
         if stores[name] != 1 or any(isinstance(item, (ast.For, ast.While)) for item in body):
             cause = reading.unknown(f"`{name}` depends on where an exception comes", body[0], scope)
-            names[name] = cause.with_aliases([before.get(name), names.get(name)])
+            names[name] = cause.with_aliases([before.get(name), names.get(name), *reading.bound])
     return names
 
 
-def _is_load(node: ast.Name) -> bool:
-    return isinstance(node.ctx, ast.Load)
+def _bound_by(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Name):
+        return [] if isinstance(node.ctx, ast.Load) else [node.id]
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return [alias.asname or alias.name.split(".")[0] for alias in node.names]
+    return [node.name] if isinstance(node, (ast.FunctionDef, ast.ClassDef)) else []
 
 
 def _merge(reading: Reading, results: list[dict[str, Any]], scope: Scope, node: ast.stmt) -> dict[str, Any]:
@@ -253,6 +255,8 @@ def _try(reading: Reading, node: ast.Try, scope: Scope) -> Next:
         after = execute(reading, [*node.body, *node.orelse], scope)
         return execute(reading, node.finalbody, scope) if after is Next.ON else after
     before = scope.names
+    if not reading.uncertain:
+        reading.bound.clear()
     tried = _forked(reading, node.body, scope, before)
     partial = _interrupted(reading, node.body, before, tried, scope)
     results = []
@@ -299,6 +303,8 @@ def _with(reading: Reading, node: ast.With, scope: Scope) -> Next:
         return execute(reading, node.body, scope)
     # contextlib.suppress and its like may end the body anywhere.
     before = scope.names
+    if not reading.uncertain:
+        reading.bound.clear()
     after = _forked(reading, node.body, scope, before)
     scope.names = _interrupted(reading, node.body, before, after, scope)
     return Next.ON
@@ -328,16 +334,16 @@ def _while(reading: Reading, node: ast.While, scope: Scope) -> Next:
 
 
 def _define_function(reading: Reading, node: ast.FunctionDef | ast.AsyncFunctionDef, scope: Scope) -> None:
-    bind(node.name, reading.make_function(node, scope), scope)
+    bind(reading, node.name, reading.make_function(node, scope), scope)
 
 
 def _define_class(reading: Reading, node: ast.ClassDef, scope: Scope) -> None:
-    bind(node.name, reading.make_class(node, scope), scope)
+    bind(reading, node.name, reading.make_class(node, scope), scope)
 
 
 def _import(reading: Reading, node: ast.Import | ast.ImportFrom, scope: Scope) -> None:
     for name, value in reading.import_name(node, scope).items():
-        bind(name, value, scope)
+        bind(reading, name, value, scope)
 
 
 def _type_alias(reading: Reading, node: Any, scope: Scope) -> None:
@@ -345,7 +351,7 @@ def _type_alias(reading: Reading, node: Any, scope: Scope) -> None:
     if node.type_params or isinstance(value, Unknown):
         # What it names may be defined further down.
         value = reading.unknown(f"the type alias {node.name.id} is not followed", node, scope)
-    bind(node.name.id, value, scope)
+    bind(reading, node.name.id, value, scope)
 
 
 def _return(reading: Reading, node: ast.Return, scope: Scope) -> Next:

@@ -17,12 +17,26 @@ class Flow(IntEnum):
 
 @dataclass
 class Usage:
-    """Names whose object, or whose elements, may be changed; names that are called; names bound by `global`."""
+    """What may happen to names, or to dotted names (`shared.SIZES`), in some code.
+
+    `changed`: the object itself may be changed, or kept; `elements`: its elements may; `called`: it is called;
+    `receivers`: a method of it is called; `rebound`: the attribute is assigned; `global_names`: bound by `global`.
+    `imports` are import statements in function bodies, for the names that they bind there.
+    """
 
     changed: set[str] = field(default_factory=set)
     elements: set[str] = field(default_factory=set)
     called: set[str] = field(default_factory=set)
+    receivers: set[str] = field(default_factory=set)
+    rebound: set[str] = field(default_factory=set)
     global_names: set[str] = field(default_factory=set)
+    imports: list[ast.Import | ast.ImportFrom] = field(default_factory=list)
+
+    def add_outer(self, inner: Usage, local: set[str]) -> None:
+        """Add what a function's body does to names that are not its own."""
+        for kind in ("changed", "elements", "called", "receivers", "rebound"):
+            names: set[str] = getattr(inner, kind)
+            getattr(self, kind).update(name for name in names if name.split(".")[0] not in local)
 
 
 def _words(text: str) -> frozenset[str]:
@@ -62,16 +76,16 @@ def _add_function(found: Usage, node: ast.FunctionDef | ast.AsyncFunctionDef | a
     arguments = node.args
     every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
     local = ({part.arg for part in every if part is not None} | visitor.stores) - inner.global_names
-    found.changed |= inner.changed - local
-    found.elements |= inner.elements - local
-    found.called |= inner.called - local
+    found.add_outer(inner, local)
     found.global_names |= inner.global_names & visitor.stores
+    found.imports += visitor.imports
 
 
 class _Visitor:
     def __init__(self, found: Usage) -> None:
         self.found = found
         self.stores: set[str] = set()
+        self.imports: list[ast.Import | ast.ImportFrom] = []
         self.stack: list[tuple[ast.AST, Flow]] = []
 
     def visit_all(self, nodes: list[ast.AST]) -> None:
@@ -91,12 +105,16 @@ class _Visitor:
         self.stack.extend((node, flow) for node in nodes if node is not None)
 
     def _name(self, node: ast.Name, flow: Flow) -> None:
-        if not isinstance(node.ctx, ast.Load):
+        if isinstance(node.ctx, ast.Load):
+            self._flows(node.id, flow)
+        else:
             self.stores.add(node.id)
-        elif flow is Flow.ITSELF:
-            self.found.changed.add(node.id)
+
+    def _flows(self, name: str, flow: Flow) -> None:
+        if flow is Flow.ITSELF:
+            self.found.changed.add(name)
         elif flow is Flow.ELEMENTS:
-            self.found.elements.add(node.id)
+            self.found.elements.add(name)
 
     def _call(self, node: ast.Call, flow: Flow) -> None:
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
@@ -108,11 +126,16 @@ class _Visitor:
         else:
             into = Flow.ITSELF
         self._push(into, *given)
+        path = dotted(node.func)
+        if path is not None:
+            self.found.called.add(path)
         if isinstance(node.func, ast.Attribute):
-            self._push(into, node.func.value)
-        elif isinstance(node.func, ast.Name):
-            self.found.called.add(node.func.id)
-        else:
+            receiver = dotted(node.func.value)
+            if receiver is not None and into is Flow.ITSELF:
+                self.found.receivers.add(receiver)
+            else:
+                self._push(into, node.func.value)
+        elif path is None:
             self._push(Flow.ITSELF, node.func)
 
     def _definition(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> None:
@@ -125,7 +148,7 @@ class _Visitor:
 
     def _other(self, node: ast.AST, flow: Flow) -> None:
         if isinstance(node, ast.Attribute):
-            self._push(flow if isinstance(node.ctx, ast.Load) else Flow.ITSELF, node.value)
+            self._attribute(node, flow)
         elif isinstance(node, ast.Subscript):
             inner = Flow.ITSELF if not isinstance(node.ctx, ast.Load) else min(flow, Flow.ELEMENTS)
             self._push(inner, node.value)
@@ -155,8 +178,27 @@ class _Visitor:
             self.found.global_names.update(node.names)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             self.stores.update(alias.asname or alias.name.split(".")[0] for alias in node.names)
+            self.imports.append(node)
         elif isinstance(node, (ast.Try, ast.With, ast.AsyncWith, ast.ExceptHandler, ast.withitem, ast.ClassDef)):
             self._push(Flow.READ, *ast.iter_child_nodes(node))
         else:
             # return, yield, displays, conditional expressions ...: the value goes on.
             self._push(Flow.ITSELF, *ast.iter_child_nodes(node))
+
+    def _attribute(self, node: ast.Attribute, flow: Flow) -> None:
+        path = dotted(node)
+        if path is None:
+            self._push(flow if isinstance(node.ctx, ast.Load) else Flow.ITSELF, node.value)
+        elif isinstance(node.ctx, ast.Load):
+            self._flows(path, flow)
+        else:
+            self.found.rebound.add(path)
+
+
+def dotted(node: ast.AST) -> str | None:
+    """`a.b.c` as text, None for any other expression."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else None
