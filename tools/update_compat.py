@@ -29,8 +29,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from packaging.requirements import Requirement
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import Version
+
+from cog_cli.compat.wheels import is_linux_wheel, pythons_of
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -120,32 +121,11 @@ def fetch(url: str, headers: dict[str, str] | None = None) -> bytes:
 
 def linux_wheels(files: list[File], machine: str) -> list[File]:
     """The wheels of a release that a glibc Linux of `machine` can install (pure Python ones too), not yanked."""
-    wheels = []
-    for file in files:
-        name = file["filename"]
-        if not name.endswith(".whl") or file.get("yanked") or "win" in name or "macos" in name or "musl" in name:
-            continue
-        if name.endswith("-any.whl") or (machine in name and "linux" in name):
-            wheels.append(file)
-    return wheels
+    return [file for file in files if not file.get("yanked") and is_linux_wheel(file["filename"], machine)]
 
 
-def pythons_of(files: list[File], machine: str) -> list[str]:
-    """The CPythons that have a wheel: "3.12", "3.13t" for free-threaded; "abi3:3.8" and "py3" stand for ranges."""
-    found: set[str] = set()
-    for file in linux_wheels(files, machine):
-        try:
-            tags = parse_wheel_filename(file["filename"])[3]
-        except InvalidWheelFilename:
-            continue
-        for tag in tags:
-            if tag.interpreter.startswith("py3") or tag.interpreter == "py2.py3":
-                found.add("py3")
-            elif match := re.fullmatch(r"cp(\d)(\d+)", tag.interpreter):
-                python = f"{match[1]}.{match[2]}"
-                free_threaded = "t" if tag.abi.endswith("t") else ""
-                found.add(f"abi3:{python}" if tag.abi == "abi3" else python + free_threaded)
-    return sorted(found, key=lambda text: [int(part) for part in re.findall(r"\d+", text)] + [text.endswith("t")])
+def pythons(files: list[File], machine: str) -> list[str]:
+    return list(pythons_of([file["filename"] for file in linux_wheels(files, machine)], machine))
 
 
 def metadata_of(file: File) -> str:
@@ -183,8 +163,8 @@ def release_row(watched: Watched, version: str, files: list[File], *, is_new: bo
         "version": version,
         "released": min(file["upload_time"] for file in files)[:10],
         "requires_python": wheels[-1].get("requires_python"),
-        "pythons": pythons_of(files, "x86_64"),
-        "pythons_aarch64": pythons_of(files, "aarch64"),
+        "pythons": pythons(files, "x86_64"),
+        "pythons_aarch64": pythons(files, "aarch64"),
     }
     if is_new and watched.torch_pin:
         row["torch"] = torch_pin(metadata_of(wheels[-1]))
