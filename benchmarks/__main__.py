@@ -102,6 +102,7 @@ def _output(command: list[str], folder: Path = REPOSITORY) -> str:
 def _environment() -> dict[str, str]:
     """Ours; byte code is kept, as in any installation, and on a network that signs TLS anew builds trust what we do."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment["COG_OFFLINE"] = "1"
     bundle = environment.get("SSL_CERT_FILE")
     if bundle:
         environment.setdefault("COG_CA_CERT", bundle)

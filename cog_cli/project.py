@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cog.spec import PredictorSpec, SignatureError
+from cog_cli.compat.drivers import Host
+from cog_cli.compat.index import live_tables
 from cog_cli.compat.solver import resolve_stack
 from cog_cli.compat.tables import load_tables
 from cog_cli.config import Config, Locate, find_config, load_config
@@ -56,13 +58,28 @@ def load_project(file: str | None = None, *, predict_is_required: bool = True) -
     return Project(root, path.name, loaded.config, loaded.warnings, loaded.locate)
 
 
-def resolve(project: Project, *, platform: str = "linux/amd64", base_image: str | None = None) -> Resolved:
-    """Find the versions for a project. Raises ConfigError or StackError with every problem."""
+def resolve(
+    project: Project,
+    *,
+    platform: str | None = None,
+    base_image: str | None = None,
+    host: Host | None = None,
+    is_offline: bool = False,
+) -> Resolved:
+    """Find the versions for a project. Raises ConfigError or StackError with every problem.
+
+    `host` is the machine that will run it, where it is known. A package index is asked about GPU packages that the
+    tables do not answer for, unless `is_offline`.
+    """
     build = project.config.build
     if base_image is not None:
         build = build.model_copy(update={"base_image": base_image})
     requirements = read_requirements(build, project.root, locate=project.locate)
-    stack = resolve_stack(build, requirements, tables=load_tables(), platform=platform, locate=project.locate)
+    platform = platform or "linux/amd64"
+    tables = load_tables()
+    if not is_offline:
+        tables = live_tables(build, requirements, platform=platform, tables=tables)
+    stack = resolve_stack(build, requirements, tables=tables, host=host, platform=platform, locate=project.locate)
     return Resolved(requirements, stack)
 
 

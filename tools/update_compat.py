@@ -26,61 +26,19 @@ import zipfile
 from dataclasses import dataclass
 from email.parser import HeaderParser
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from cog_cli.compat.remote_file import RemoteFile
 from cog_cli.compat.wheels import is_linux_wheel, pythons_of
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
 
 DATA = Path(__file__).resolve().parent.parent / "cog_cli" / "compat"
 INDEX = "https://pypi.org/pypi"
 
 Row = dict[str, Any]  # one release, as it is in the JSON files
 File = dict[str, Any]  # one file of a release, as PyPI's JSON gives it
-
-
-class RemoteFile(io.RawIOBase):
-    """A file on a server that answers range requests, read in blocks, for `zipfile`."""
-
-    BLOCK_BYTES = 256 * 1024
-
-    def __init__(self, url: str, size_bytes: int) -> None:
-        self.url, self.size_bytes, self.position = url, size_bytes, 0
-        self.blocks: dict[int, bytes] = {}
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self.position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.size_bytes}[whence]
-        self.position = base + offset
-        return self.position
-
-    def readinto(self, buffer: Buffer) -> int:
-        """Fill the buffer from one block; a short read is fine, `BufferedReader` asks again."""
-        view = memoryview(buffer)
-        number, start = divmod(self.position, self.BLOCK_BYTES)
-        part = self.block(number)[start : start + len(view)] if self.position < self.size_bytes else b""
-        view[: len(part)] = part
-        self.position += len(part)
-        return len(part)
-
-    def block(self, number: int) -> bytes:
-        if number not in self.blocks:
-            first = number * self.BLOCK_BYTES
-            last = min(first + self.BLOCK_BYTES, self.size_bytes) - 1
-            self.blocks[number] = fetch(self.url, {"Range": f"bytes={first}-{last}"})
-        return self.blocks[number]
 
 
 @dataclass(frozen=True)
@@ -137,7 +95,10 @@ def metadata_of(file: File) -> str:
 
 
 def member_of(file: File, pattern: str) -> str | None:
-    with zipfile.ZipFile(io.BufferedReader(RemoteFile(file["url"], file["size"]), 64 * 1024)) as wheel:
+    def read(first: int, last: int) -> bytes:
+        return fetch(file["url"], {"Range": f"bytes={first}-{last}"})
+
+    with zipfile.ZipFile(io.BufferedReader(RemoteFile(file["size"], read), 64 * 1024)) as wheel:
         for name in wheel.namelist():
             if re.fullmatch(pattern, name):
                 return wheel.read(name).decode()

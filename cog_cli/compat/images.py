@@ -198,6 +198,11 @@ def minor_of(cuda: str) -> str:
     return ".".join(cuda.split(".")[:2])
 
 
+def machine_of(platform: str) -> str:
+    """`aarch64` for linux/arm64, `x86_64` for linux/amd64: as wheels and markers call it."""
+    return "aarch64" if "arm64" in platform or platform.endswith("aarch64") else "x86_64"
+
+
 # --- what is wrong ------------------------------------------------------------------------------------------------
 
 

@@ -147,17 +147,23 @@ class _Selector:
         """For a version the tables do not have: the release it is probably like, or a problem if it cannot exist."""
         wanted = _version_of(asked.specifier)
         newest = rows[-1].version
+        live = self.tables.live.get(asked.name)
+        has_other_index = bool(asked.url or asked.index_tag or self.asked.extra_indexes)
         if package is not None and package.newest_on_pypi and wanted and wanted > Version(package.newest_on_pypi):
-            if asked.url or self.asked.extra_indexes:
+            if has_other_index:
                 return ()
             message = f"{asked.name} {wanted} is not on PyPI, which ends at {package.newest_on_pypi}"
             hint = f"Use {asked.name}=={package.newest_on_pypi}, or name the index that has it with --extra-index-url."
             self.problems.append(Problem(asked.where, asked.key, message, hint))
             return ()
+        if live is not None and live.versions is not None and wanted and not has_other_index:
+            self.problems.append(self.no_version(asked, rows, wanted))
+            return ()
         may_be_newer = wanted and wanted > newest and wanted.major == newest.major and not self.has_ended(asked.name)
         if wanted and (asked.url or wanted.is_prerelease or may_be_newer):
             like = max((row for row in rows if row.version <= wanted), key=lambda row: row.version, default=rows[0])
-            what = f"{asked.name} {wanted} is not in Cog's table (of {self.tables.generated}, newest {newest})"
+            silent = f", and {live.index} did not answer" if live is not None and live.versions is None else ""
+            what = f"{asked.name} {wanted} is not in Cog's table (of {self.tables.generated}, newest {newest}){silent}"
             self.warnings.append(f"{asked.where}: {what}: taken to be like {like.version}")
             return (replace(like, version=wanted, pythons=None, pythons_aarch64=None, requires_python=SpecifierSet()),)
         older = [row for row in rows if wanted and row.version <= wanted <= newest]
@@ -181,6 +187,13 @@ class _Selector:
         message = f"there is no {asked.name} that fits `{asked.name}{asked.specifier}`"
         if wanted is not None and wanted > rows[-1].version:
             message = f"{asked.name} ends at {rows[-1].version}; there is no {wanted}"
+            live = self.tables.live.get(asked.name)
+            if (live is None or live.versions is None) and not self.has_ended(asked.name):
+                silent = f", and {live.index} did not answer" if live is not None else ""
+                message = (
+                    f"{asked.name} {wanted} is not in Cog's table of {self.tables.generated}, "
+                    f"which ends at {rows[-1].version}{silent}"
+                )
         elif wanted is not None and wanted < rows[0].version:
             message = f"{asked.name} {wanted} is too old: Cog knows {rows[0].version} and newer"
             nearest = usable[0]
@@ -259,6 +272,20 @@ class _Selector:
         if torches and torch_asked.via is None:
             hints.append(f"torch=={torches[-1].version}")
         return Problem(asked.where, asked.key, message, f"Use {' or '.join(hints)}." if hints else None)
+
+
+def source_of(asked: Asked, version: Version, tables: Tables) -> str | None:
+    """Where a version was taken from, None if the lines name one that the tables have."""
+    live = tables.live.get(asked.name)
+    if live is not None and version in live.added and version not in live.guessed:
+        kind = "that release" if asked.is_pinned else "the newest that fits"
+        return f"{kind} on {live.index}, read from its wheel's metadata: Cog's table of {tables.generated} is older"
+    if asked.is_pinned or asked.url is not None or asked.has_hashes:
+        return None
+    if live is not None and live.versions is not None:
+        return f"the newest that fits on {live.index}"
+    silent = f"; {live.index} did not answer" if live is not None else ""
+    return f"the newest that fits in Cog's table of {tables.generated}{silent}"
 
 
 PYTHONS = ("3.12", "3.14", "3.13", "3.11", "3.10", "3.9", "3.8")  # in the order in which one is chosen

@@ -20,12 +20,13 @@ from cog_cli.compat.images import (
     ImageWish,
     choose_image,
     cuda_problem,
+    machine_of,
     minor_of,
     python_image,
 )
 from cog_cli.compat.needs import Need, Needs, Target, needs_of
 from cog_cli.compat.pythons import Found, find_releases
-from cog_cli.compat.releases import Choice
+from cog_cli.compat.releases import Choice, source_of
 from cog_cli.compat.tables import Tables, load_tables
 from cog_cli.compat.torch_build import TorchPick, TorchWish, choose_torch
 from cog_cli.errors import StackError
@@ -64,7 +65,7 @@ class _Solver:
     ) -> None:
         self.build, self.requirements, self.tables, self.locate = build, requirements, tables, locate
         self.host = host if build.gpu else None
-        self.machine = "aarch64" if platform.endswith(("arm64", "aarch64")) else "x86_64"
+        self.machine = machine_of(platform)
         self.reasons: list[str] = []
         self.warnings: list[str] = list(requirements.warnings)
 
@@ -93,6 +94,7 @@ class _Solver:
         for key in ("cuda", "cudnn"):
             if getattr(self.build, key) is not None:
                 self.warnings.append(f"{self.locate(f'build.{key}')}: `build.{key}` is not used: gpu is false")
+        self.add_sources(found, torch, found.selection.choices(torch.release.version if torch else None))
         self.add_torch(torch)
         image, has_python = self.build.base_image, True
         if image is None:
@@ -113,6 +115,7 @@ class _Solver:
         problems = (*needs.problems, *host_problems(needs, choices, self.host, self.tables))
         if problems:
             raise StackError(list(problems))
+        self.add_sources(found, torch, choices)
         self.add_torch(torch)
         self.reasons.extend(need.reason for need in needs.needs)
         self.reasons.extend(needs.reasons)
@@ -321,6 +324,22 @@ class _Solver:
             self.warnings.append(f"{where}: gpu is true, but nothing in the requirements uses CUDA")
 
     # --- the answer -----------------------------------------------------------------------------------------------
+
+    def add_sources(self, found: Found, torch: TorchPick | None, choices: tuple[Choice, ...]) -> None:
+        """Say where the version of a package that is not pinned, or that no table has, was taken from."""
+        picks = [(choice.asked, choice.release.version) for choice in choices]
+        if torch is not None and (asked := found.asked.get("torch")) is not None:
+            picks.insert(0, (asked, torch.release.version))
+        for asked, version in picks:
+            source = source_of(asked, version, self.tables)
+            if source is not None:
+                self.reasons.append(f"{asked.name} {version}: {source}")
+            live = self.tables.live.get(asked.name)
+            if live is not None and version in live.guessed:
+                self.warnings.append(
+                    f"{asked.where}: {live.index} has {asked.name} {version}, but its wheel's metadata cannot be read: "
+                    "it is taken to be like the release before it"
+                )
 
     def add_torch(self, torch: TorchPick | None) -> None:
         if torch is not None:

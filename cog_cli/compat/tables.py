@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -167,6 +167,20 @@ class CudaDriver:
 
 
 @dataclass(frozen=True)
+class LiveAnswer:
+    """What a package index said of one package, `versions` None if it did not answer.
+
+    `added` are the releases that were not in the tables; the facts of those in `guessed` are an older release's,
+    because their metadata could not be read.
+    """
+
+    index: str  # its host name
+    versions: frozenset[Version] | None = None
+    added: frozenset[Version] = frozenset()
+    guessed: frozenset[Version] = frozenset()
+
+
+@dataclass(frozen=True)
 class Tables:
     """Every fact the solver uses. Releases are sorted, newest last."""
 
@@ -187,6 +201,7 @@ class Tables:
     min_cuda_for_sm: dict[str, str]
     min_sm_of_major: dict[int, str]
     generated: str
+    live: dict[str, LiveAnswer] = field(default_factory=dict)  # by package, those that an index was asked about
 
 
 DATA = Path(__file__).parent
