@@ -14,7 +14,13 @@ def order_build(project: Project, options: BuildOptions) -> BuildOrder:
     """
     for warning in project.warnings:
         console.warn(warning)
-    resolved = resolve(project, platform=options.platform or "linux/amd64", base_image=options.base_image)
+    resolved = resolve(
+        project,
+        platform=options.platform,
+        base_image=options.base_image,
+        host=options.host,
+        is_offline=options.is_offline,
+    )
     for warning in resolved.stack.warnings:
         console.warn(warning)
     spec = read_spec(project)

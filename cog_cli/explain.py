@@ -5,17 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+from cog_cli.compat.drivers import Host
 from cog_cli.console import console
 from cog_cli.errors import CogError, ConfigError, StackError
 from cog_cli.project import Project, resolve
 from cog_cli.stack import Stack
 
 
-def explain(load: Callable[[], Project], *, as_json: bool, platform: str | None) -> int:
+def explain(
+    load: Callable[[], Project],
+    *,
+    as_json: bool,
+    platform: str | None = None,
+    host: Host | None = None,
+    is_offline: bool = False,
+) -> int:
     """Print the stack of the project that `load` reads; give the exit code. With `as_json` errors are JSON too."""
     try:
         project = load()
-        stack = resolve(project, platform=platform or "linux/amd64").stack
+        stack = resolve(project, platform=platform, host=host, is_offline=is_offline).stack
     except CogError as error:
         if not as_json:
             raise

@@ -11,6 +11,7 @@ import click
 
 from cog_cli.config.grammar import GrammarError, check_image, check_reference
 from cog_cli.engines.base import BuildOptions, Secret
+from cog_cli.hosts import find_host
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -98,6 +99,24 @@ setup_timeout = click.option(
 )
 
 
+offline = click.option(
+    "--offline", "is_offline", is_flag=True, help="Ask no package index for GPU packages (also COG_OFFLINE=1)."
+)
+
+
+def target_host(function: F) -> F:
+    """The flags that describe the machine the image will run on."""
+    flags = [
+        click.option("--driver", metavar="VERSION", help="Its NVIDIA driver, e.g. 535.104.05."),
+        click.option("--gpu-arch", metavar="ARCH", help="Its GPU's compute capability, e.g. sm_86 or 8.6."),
+        click.option("--gpu", metavar="NAME", help='Its GPU, e.g. "NVIDIA A100": data-center GPUs can do more.'),
+        click.option("--host", "asks_here", is_flag=True, help="It is this machine: ask nvidia-smi."),
+    ]
+    for flag in reversed(flags):
+        function = flag(function)
+    return function
+
+
 def build_options(function: F) -> F:
     """The flags of every command that builds, gathered in one `build_options` argument."""
     flags = [
@@ -111,6 +130,7 @@ def build_options(function: F) -> F:
         click.option("--ca-in-image", is_flag=True, help="Trust them in the finished image too."),
         click.option("--base-image", metavar="IMAGE", callback=checked(check_reference), help="Build on this image."),
         click.option("--label", "labels", metavar="NAME=VALUE", multiple=True, callback=_labels),
+        offline,
     ]
     for flag in reversed(flags):
         function = flag(function)
@@ -129,4 +149,11 @@ def gather(tag: str | None = None, **flags: Any) -> BuildOptions:
         image_ca=flags["ca_in_image"],
         base_image=flags["base_image"],
         labels=flags["labels"],
+        host=find_host(
+            driver=flags.get("driver"),
+            gpu_arch=flags.get("gpu_arch"),
+            gpu=flags.get("gpu"),
+            asks_here=flags.get("asks_here", False),
+        ),
+        is_offline=flags["is_offline"],
     )

@@ -16,6 +16,7 @@ from cog_cli.sizes import show_size
 @options.tag
 @options.file
 @options.build_options
+@options.target_host
 def command(tag: str | None, file: str | None, **flags: Any) -> None:
     """Build a Docker image from cog.yaml."""
     order = order_build(load_project(file), options.gather(tag, **flags))

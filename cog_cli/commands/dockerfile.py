@@ -14,11 +14,18 @@ from cog_cli.project import load_project, resolve
 @click.command("dockerfile")
 @options.file
 @options.build_options
+@options.target_host
 def command(file: str | None, **flags: Any) -> None:
     """Print the Dockerfile that would be built."""
     project = load_project(file)
     wanted = options.gather(**flags)
-    resolved = resolve(project, platform=wanted.platform or "linux/amd64", base_image=wanted.base_image)
+    resolved = resolve(
+        project,
+        platform=wanted.platform,
+        base_image=wanted.base_image,
+        host=wanted.host,
+        is_offline=wanted.is_offline,
+    )
     plan_options = PlanOptions(ca_cert=wanted.ca_cert is not None, config_name=project.config_name)
     plan = make_plan(project.config, resolved.stack, resolved.requirements, plan_options)
     console.result(render(plan), newline=False)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cog.spec import PredictorSpec
+from cog_cli.compat.drivers import Host
 from cog_cli.errors import CogError
 from cog_cli.labels import LABEL_CONFIG, LABEL_SIGNATURE, LABEL_TRAIN_SIGNATURE
 from cog_cli.project import Project, Resolved
@@ -82,6 +83,8 @@ class BuildOptions:
     image_ca: bool = False
     base_image: str | None = None
     labels: tuple[tuple[str, str], ...] = ()
+    host: Host | None = None
+    is_offline: bool = False
 
 
 @dataclass(frozen=True)
