@@ -193,6 +193,24 @@ def _is_cudnn(image: ImageTag, asked: str) -> bool:
     return image.cudnn.release[: len(wanted)] == wanted
 
 
+def flavour_problem(asked: str, needs: tuple[Need, ...], where: str) -> Problem | None:
+    """Why an image of the flavour that the user named is too small, None if it is not."""
+    # There are devel images with and without cuDNN, and both are called devel in cog.yaml.
+    has = _HAS["cudnn-devel"] if asked == "devel" else _HAS.get(_flavour(asked), frozenset())
+    lacking = [need for need in needs if need.is_of_image and (asked == "slim" or not has >= _HAS[need.flavour])]
+    if not lacking:
+        return None
+    largest = max(lacking, key=lambda need: FLAVOURS.index(need.flavour))
+    enough = "devel" if largest.flavour.endswith("devel") else largest.flavour
+    message = f"{asked} is too small: {largest.reason}"
+    hint = f'Set `cuda_flavor: "{enough}"`, or remove it and Cog will choose.'
+    return Problem(where, "build.cuda_flavor", message, hint)
+
+
+def _flavour(name: str) -> Flavour:
+    return next((flavour for flavour in FLAVOURS if flavour == name), "base")
+
+
 def minor_of(cuda: str) -> str:
     """`12.1` for `12.1` and `12.1.1`."""
     return ".".join(cuda.split(".")[:2])

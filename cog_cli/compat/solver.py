@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 
 from packaging.version import Version
 
@@ -20,6 +21,7 @@ from cog_cli.compat.images import (
     ImageWish,
     choose_image,
     cuda_problem,
+    flavour_problem,
     machine_of,
     minor_of,
     python_image,
@@ -29,7 +31,7 @@ from cog_cli.compat.pythons import Found, find_releases
 from cog_cli.compat.releases import Choice, source_of
 from cog_cli.compat.tables import Tables, load_tables
 from cog_cli.compat.torch_build import TorchPick, TorchWish, choose_torch
-from cog_cli.errors import StackError
+from cog_cli.errors import Problem, StackError
 from cog_cli.requirements import OWN_PACKAGES, Requirements
 from cog_cli.stack import Flavour, Stack, TorchBuild
 
@@ -91,8 +93,8 @@ class _Solver:
     def cpu_stack(self, found: Found) -> Stack:
         wish = TorchWish(gpu=False, machine=self.machine, cuda=None, cuda_where="")
         torch = self.pick_torch(found, wish)
-        for key in ("cuda", "cudnn"):
-            if getattr(self.build, key) is not None:
+        for key in ("cuda", "cudnn", "cuda_flavor"):
+            if getattr(self.build, key) not in (None, "auto"):
                 self.warnings.append(f"{self.locate(f'build.{key}')}: `build.{key}` is not used: gpu is false")
         self.add_sources(found, torch, found.selection.choices(torch.release.version if torch else None))
         self.add_torch(torch)
@@ -113,6 +115,7 @@ class _Solver:
         choices = found.selection.choices(torch.release.version if torch else None)
         needs = with_forward_compatibility(self.needs(found, choices, torch), torch, self.host, self.tables)
         problems = (*needs.problems, *host_problems(needs, choices, self.host, self.tables))
+        problems += self.flavour_problems(needs)
         if problems:
             raise StackError(list(problems))
         self.add_sources(found, torch, choices)
@@ -124,7 +127,8 @@ class _Solver:
         self.check_use(found, needs)
         if self.build.base_image is not None:
             return self.custom_stack(found, torch, needs)
-        if not needs.are_of_image and not self.asks_for_image(torch, needs):
+        asked = self.build.cuda_flavor
+        if asked == "slim" or (asked == "auto" and not needs.are_of_image and not self.asks_for_image(torch, needs)):
             return self.slim_stack(found, torch, needs)
         return self.cuda_stack(found, torch, needs)
 
@@ -176,6 +180,21 @@ class _Solver:
         reason = f"torch is installed by {asked.via}: taken to be the newest that goes with it"
         return replace(pick, reasons=(reason, *pick.reasons))
 
+    def flavour_problems(self, needs: Needs) -> tuple[Problem, ...]:
+        """What speaks against the user's `cuda_flavor`."""
+        asked, where = self.build.cuda_flavor, self.locate("build.cuda_flavor")
+        if asked == "auto":
+            return ()
+        if self.build.base_image is not None:
+            self.warnings.append(f"{where}: `build.cuda_flavor` is not used: `base_image` names the image")
+            return ()
+        if self.build.cudnn is not None and asked in ("slim", "base", "runtime"):
+            message = f"{asked} has no cuDNN, and `build.cudnn` asks for {self.build.cudnn}"
+            hint = 'Set `cuda_flavor: "cudnn-runtime"`, or remove one of the two.'
+            return (Problem(where, "build.cuda_flavor", message, hint),)
+        problem = flavour_problem(asked, needs.needs, where)
+        return (problem,) if problem else ()
+
     def asks_for_image(self, torch: TorchPick | None, needs: Needs) -> bool:
         """Whether the user's keys call for an nvidia/cuda image although no package does."""
         if self.build.cudnn is not None:
@@ -195,7 +214,8 @@ class _Solver:
         is_settled = asked is not None and not asked.is_in_run  # its build was chosen by `cuda`, or said to win over it
         if self.build.cuda is not None and not is_settled and cuda != minor_of(self.build.cuda):
             where = self.locate("build.cuda")
-            said = f"{where}: `build.cuda` is {self.build.cuda}, but the packages bring CUDA {cuda}"
+            brings = f"bring CUDA {cuda}" if cuda else "bring none"
+            said = f"{where}: `build.cuda` is {self.build.cuda}, but the packages {brings}"
             self.warnings.append(f"{said}: it is not used")
         if cuda is None:
             self.reasons.append(f"{image}: nothing needs CUDA in the image")
@@ -241,6 +261,8 @@ class _Solver:
             flavour = "runtime"  # the user names a CUDA that no package found needs: something we cannot see does
         if self.build.cudnn is not None:
             flavour = "cudnn-runtime"
+        if self.build.cuda_flavor not in ("auto", "slim"):
+            flavour = cast(Flavour, self.build.cuda_flavor)  # its grammar admits no other word
         return ImageWish(
             needs=needs.needs,
             cuda=self.build.cuda,
@@ -254,6 +276,8 @@ class _Solver:
 
     def image_reason(self, pick: ImagePick, needs: Needs) -> str:
         users = [need.label for need in needs.needs if need.is_of_image]
+        if self.build.cuda_flavor != "auto":
+            return f"{pick.name}: `build.cuda_flavor` is {self.build.cuda_flavor}"
         if not users:
             key = "cudnn" if self.build.cudnn else "cuda"
             return f"{pick.name}: `build.{key}` asks for it, though no package found needs it"

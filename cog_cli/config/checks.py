@@ -56,7 +56,7 @@ def check_together(draft: Draft, *, predict_is_required: bool) -> None:
             at_key=True,
         )
     if build.get("gpu", False) is False:
-        for key in ("cuda", "cudnn"):
+        for key in ("cuda", "cudnn", "cuda_flavor"):
             if key in build:
                 draft.warn(("build", key), "has no effect without `gpu: true`")
     _check_environment(draft)

@@ -6,6 +6,7 @@ that does not fit is refused, never repaired. Every check gives its value back u
 
 from __future__ import annotations
 
+import difflib
 import keyword
 import re
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ OLDEST_PYTHON_MINOR = 8
 NEWEST_PYTHON_MINOR = 14
 SUPPORTED_PYTHONS = tuple(f"3.{minor}" for minor in range(OLDEST_PYTHON_MINOR, NEWEST_PYTHON_MINOR + 1))
 FREE_THREADED_SINCE_MINOR = 13
+CUDA_FLAVORS = ("auto", "slim", "base", "runtime", "cudnn-runtime", "devel")
 MAX_CONCURRENCY = 1_000_000
 
 # Linux takes no single argument or variable over 128 KiB, so a longer one would fail in the build, late and unclear.
@@ -154,6 +156,17 @@ def check_system_packages(value: str) -> str:
             "Write one name an entry, e.g. ffmpeg or ffmpeg=7:5.1.6-0+deb12u1; commands belong under build.run.",
         )
     return value
+
+
+def check_cuda_flavor(value: str) -> str:
+    """One of CUDA_FLAVORS."""
+    check_line(value)
+    if value in CUDA_FLAVORS:
+        return value
+    near = difflib.get_close_matches(value.lower(), CUDA_FLAVORS, n=1)
+    raise GrammarError(
+        f"{quote(value)} is not one of {', '.join(CUDA_FLAVORS)}", f'Write e.g. "{near[0] if near else "auto"}".'
+    )
 
 
 def check_python_package(value: str) -> str:

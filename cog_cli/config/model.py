@@ -65,6 +65,11 @@ _Null = BeforeValidator(_empty_for_nothing)
 _PythonVersion = Annotated[_Text, AfterValidator(grammar.check_python_version), _pattern(grammar.PYTHON_VERSION)]
 _CudaVersion = Annotated[_Text, AfterValidator(grammar.check_cuda), _pattern(grammar.CUDA_VERSION)]
 _CudnnVersion = Annotated[_Text, AfterValidator(grammar.check_cudnn), _pattern(grammar.CUDNN_VERSION)]
+_CudaFlavor = Annotated[
+    _Text,
+    AfterValidator(grammar.check_cuda_flavor),
+    WithJsonSchema({"type": "string", "enum": list(grammar.CUDA_FLAVORS)}),
+]
 _ProjectPath = Annotated[_Text, AfterValidator(grammar.check_project_path)]
 _SystemPackage = Annotated[_Text, AfterValidator(grammar.check_system_packages)]
 _PythonPackage = Annotated[_Text, AfterValidator(grammar.check_python_package)]
@@ -103,6 +108,8 @@ class Build(_Value):
     """CUDA version, e.g. "12.4". Left out, the one that fits torch or tensorflow is chosen."""
     cudnn: _CudnnVersion | None = None
     """cuDNN version, e.g. "9". Left out, the one that fits is chosen."""
+    cuda_flavor: _CudaFlavor = "auto"
+    """How much of CUDA is in the image: slim has none. auto takes the smallest that the packages work in."""
     python_version: _PythonVersion | None = None
     """Python version in quotes, e.g. "3.12" or "3.12.4"; "3.13t" is the free-threaded build."""
     python_packages: Annotated[tuple[_PythonPackage, ...], _Null] = ()

@@ -376,6 +376,59 @@ def test_anything_comes_to_an_image_that_exists_or_a_clear_refusal(
     assert not any("None" in text or "frozenset" in text for text in said)
 
 
+# --- the user's flavour -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("packages", "keys", "image"),
+    [
+        (["torch==2.6.0"], {"cuda_flavor": "slim"}, r"python:3\.12-slim"),
+        (["torch==2.6.0"], {"cuda_flavor": "base"}, r"nvidia/cuda:12\.4\.\d-base"),
+        (["torch==2.6.0"], {"cuda_flavor": "runtime"}, r"nvidia/cuda:12\.4\.\d-runtime"),
+        (["torch==2.6.0"], {"cuda_flavor": "cudnn-runtime"}, r"nvidia/cuda:12\.4\.\d-cudnn-runtime"),
+        (["torch==2.6.0"], {"cuda_flavor": "devel"}, r"nvidia/cuda:12\.4\.\d-devel"),
+        (["torch==2.6.0"], {"cuda_flavor": "devel", "cudnn": "9"}, r"nvidia/cuda:12\.\d\.\d-cudnn-devel"),
+        (["tensorflow==2.15.0"], {"cuda_flavor": "devel", "python_version": "3.11"}, r"12\.2\.2-cudnn8-devel"),
+        ([], {"cuda_flavor": "runtime", "cuda": "12.4"}, r"nvidia/cuda:12\.4\.1-runtime"),
+        ([], {"cuda_flavor": "slim", "cuda": "12.4"}, r"python:3\.12-slim"),
+    ],
+)
+def test_named_flavour_is_taken(tmp_path: Path, packages: list[str], keys: dict[str, str], image: str) -> None:
+    stack = solve(tmp_path, *packages, **keys)
+
+    assert re.search(image, stack.base_image)
+
+
+@pytest.mark.parametrize(
+    ("packages", "keys", "expected"),
+    [
+        (["tensorflow==2.15.0"], {"cuda_flavor": "slim", "python_version": "3.11"}, '"cudnn-runtime"'),
+        (["tensorflow==2.15.0"], {"cuda_flavor": "runtime", "python_version": "3.11"}, '"cudnn-runtime"'),
+        (["ctranslate2==4.8.5"], {"cuda_flavor": "base"}, '"runtime"'),
+        (["torch==2.6.0", "deepspeed"], {"cuda_flavor": "cudnn-runtime"}, '"devel"'),
+        (["torch==2.6.0"], {"cuda_flavor": "runtime", "cudnn": "9"}, "no cuDNN"),
+    ],
+)
+def test_flavour_that_is_too_small_is_refused(
+    tmp_path: Path, packages: list[str], keys: dict[str, str], expected: str
+) -> None:
+    said = refusal(tmp_path, *packages, **keys)
+
+    assert "`build.cuda_flavor`" in said
+    assert expected in said
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"gpu": False, "cuda_flavor": "devel"},
+        {"cuda_flavor": "devel", "base_image": "nvidia/cuda:12.4.1-base-ubuntu22.04"},
+    ],
+)
+def test_flavour_without_effect_is_said(tmp_path: Path, keys: dict[str, Any]) -> None:
+    assert any("cuda_flavor" in warning for warning in solve(tmp_path, "torch==2.6.0", **keys).warnings)
+
+
 # --- real projects ------------------------------------------------------------------------------------------------
 
 MODELS = Path(__file__).parent / "models"
