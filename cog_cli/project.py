@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from platform import machine
 
 from cog.spec import PredictorSpec, SignatureError
 from cog_cli.compat.drivers import Host
@@ -68,6 +71,7 @@ def resolve(
 ) -> Resolved:
     """Find the versions for a project. Raises ConfigError or StackError with every problem.
 
+    Without a `platform` it is the one that the engine builds by itself: nothing is emulated unless it was asked for.
     `host` is the machine that will run it, where it is known. A package index is asked about GPU packages that the
     tables do not answer for, unless `is_offline`.
     """
@@ -75,12 +79,22 @@ def resolve(
     if base_image is not None:
         build = build.model_copy(update={"base_image": base_image})
     requirements = read_requirements(build, project.root, locate=project.locate)
-    platform = platform or "linux/amd64"
+    platform = platform or default_platform()
     tables = load_tables()
     if not is_offline:
         tables = live_tables(build, requirements, platform=platform, tables=tables)
     stack = resolve_stack(build, requirements, tables=tables, host=host, platform=platform, locate=project.locate)
     return Resolved(requirements, stack)
+
+
+def default_platform(environ: Mapping[str, str] = os.environ) -> str:
+    """What the engine builds when nothing is asked: DOCKER_DEFAULT_PLATFORM, or this machine's own architecture."""
+    named = environ.get("DOCKER_DEFAULT_PLATFORM")
+    if not named:
+        return "linux/arm64" if machine().lower() in ("arm64", "aarch64") else "linux/amd64"
+    if not re.fullmatch(r"linux/(amd64|arm64)(/v\d+)?", named):
+        raise CogError(f"DOCKER_DEFAULT_PLATFORM is {named!r}, which is not linux/amd64 or linux/arm64")
+    return named
 
 
 def read_spec(project: Project, *, mode: str = "predict") -> PredictorSpec | None:

@@ -205,13 +205,14 @@ class _Selector:
     def no_wheel(self, asked: Asked, rows: tuple[W, ...], *, why: str = "") -> Problem:
         row = rows[-1]
         name = f"{asked.name} {row.version}{why}"
-        has_tags = row.pythons is not None and re.match(r"\d", row.pythons[0]) is not None
-        if not has_tags:
+        pythons = row.pythons if self.machine == "x86_64" else row.pythons_aarch64
+        on = "" if self.machine == "x86_64" else " on arm64"
+        if pythons == ():
+            message = f"{name} has no wheel for {'x86_64' if self.machine == 'x86_64' else 'arm64'}"
+        elif pythons is None or not re.match(r"\d", pythons[0]):
             message = f"{name} needs Python {range_text(row.requires_python)}, not {self.python}"
         else:
-            pythons = row.pythons if self.machine == "x86_64" else row.pythons_aarch64
-            on = "" if self.machine == "x86_64" else f" on {self.machine}"
-            message = f"{name} has no wheel for Python {self.python}{on}; it has {', '.join(pythons or ()) or 'none'}"
+            message = f"{name} has no wheel for Python {self.python}{on}; it has {', '.join(pythons)}"
         return Problem(asked.where, asked.key, message, self.python_hint(asked, rows))
 
     def python_hint(self, asked: Asked, rows: tuple[W, ...]) -> str | None:

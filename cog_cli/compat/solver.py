@@ -84,9 +84,19 @@ class _Solver:
         for name in OWN_PACKAGES & set(found.asked.packages):
             where = found.asked.packages[name].where
             self.warnings.append(f"{where}: this command installs {name}, which the image already carries: remove it")
+        if self.machine == "aarch64":
+            self.reasons.append(self.arm64_reason())
         if not self.build.gpu:
             return self.cpu_stack(found)
         return self.gpu_stack(found)
+
+    def arm64_reason(self) -> str:
+        if not self.build.gpu:
+            return "linux/arm64: the wheels and the image are those for arm64"
+        return (
+            "linux/arm64: the wheels and the image are those for arm64 servers, such as Grace Hopper; a Jetson needs "
+            "the image of its own JetPack, named in `base_image`; a Mac has no CUDA: use --platform linux/amd64"
+        )
 
     # --- without a GPU --------------------------------------------------------------------------------------------
 

@@ -139,6 +139,9 @@ def _build(
             return None
         reasons = (f"{name}+{build.tag} is the build that the requirements name: CUDA {build.cuda}",)
         warnings = _contradiction(f"{name}+{build.tag}", build.cuda, wish)
+        if wish.machine != "x86_64" and build.cuda != release.cuda_aarch64:
+            unknown = f"whether {build.index_url} has {name}+{build.tag} for arm64 is not known"
+            warnings += (f"{asked.where}: {unknown}: the build will tell",)
         url = asked.index_url or build.index_url
         pick = TorchPick(
             release, build.tag, url, build.cuda, build.cudnn, build, not asked.index_url, reasons, warnings
@@ -267,7 +270,9 @@ def _no_build(
     if wish.machine != "x86_64" and _pypi_cuda(release, wish.machine) is None:
         first = next((row for row in tables.torch if row.cuda_aarch64), None)
         message = f"{name} on PyPI is built for the CPU only on arm64"
-        return Problem(asked.where, asked.key, message, f"Use torch>={first.version}." if first else None)
+        other = f"torch=={release.version}+{release.builds[-1].tag}" if release.builds else "torch"
+        newer = f"Use torch>={first.version}, or name another index's build: {other}." if first else None
+        return Problem(asked.where, asked.key, message, newer)
     return _host_problem(asked, release, wish, tables, selection)
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from platform import machine
 from typing import Any
 
 import pytest
@@ -18,7 +19,8 @@ from cog_cli.compat.images import REPOSITORY
 from cog_cli.compat.solver import resolve_stack
 from cog_cli.compat.tables import load_tables
 from cog_cli.config import Build, load_config
-from cog_cli.errors import StackError
+from cog_cli.errors import CogError, StackError
+from cog_cli.project import default_platform
 from cog_cli.requirements import read_requirements
 from cog_cli.stack import Stack
 
@@ -374,6 +376,57 @@ def test_anything_comes_to_an_image_that_exists_or_a_clear_refusal(
         repository, _, tag = stack.base_image.partition(":")
         assert repository in ("python", "debian") or tag in {image.tag for image in load_tables().images}
     assert not any("None" in text or "frozenset" in text for text in said)
+
+
+# --- arm64 --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("packages", "expected"),
+    [
+        (["torch==2.9.1"], "Use torch>=2.11.0, or name another index's build: torch==2.9.1+cu130."),
+        (["torch==2.10.0", "xformers==0.0.35"], "xformers 0.0.35 has no wheel for arm64"),
+        (["onnxruntime-gpu==1.20.0"], "no wheel for arm64"),
+        (["tensorflow==2.15.0"], "no wheel for Python 3.12 on arm64; it has 3.9, 3.10, 3.11"),
+    ],
+)
+def test_what_arm64_lacks_is_named(tmp_path: Path, packages: list[str], expected: str) -> None:
+    assert expected in refusal(tmp_path, *packages, platform="linux/arm64", python_version="3.12")
+
+
+def test_arm64_takes_its_own_wheels_with_a_reason(tmp_path: Path) -> None:
+    stack = solve(tmp_path, "torch==2.15.0", platform="linux/arm64")
+
+    assert (stack.base_image, stack.cuda) == ("python:3.12-slim-bookworm", "13.2")
+    assert any("Grace Hopper" in reason and "Jetson" in reason for reason in stack.reasons)
+
+
+def test_arm64_without_a_gpu_takes_torch_from_pypi(tmp_path: Path) -> None:
+    stack = solve(tmp_path, "torch==2.9.1", platform="linux/arm64", gpu=False)
+
+    assert stack.torch is not None
+    assert (stack.torch.version, stack.torch.index_url) == ("2.9.1", None)
+
+
+def test_build_of_another_index_on_arm64_is_taken_with_a_warning(tmp_path: Path) -> None:
+    stack = solve(tmp_path, "torch==2.9.1+cu126", platform="linux/arm64")
+
+    assert any("for arm64 is not known" in warning for warning in stack.warnings)
+
+
+@pytest.mark.parametrize(
+    ("environ", "platform"),
+    [({"DOCKER_DEFAULT_PLATFORM": "linux/arm64/v8"}, "linux/arm64/v8"), ({"DOCKER_DEFAULT_PLATFORM": ""}, None)],
+)
+def test_platform_is_what_the_engine_would_build(environ: dict[str, str], platform: str | None) -> None:
+    own = "linux/arm64" if machine() in ("arm64", "aarch64") else "linux/amd64"
+
+    assert default_platform(environ) == (platform or own)
+
+
+def test_platform_that_has_no_wheels_is_refused() -> None:
+    with pytest.raises(CogError, match="linux/riscv64"):
+        default_platform({"DOCKER_DEFAULT_PLATFORM": "linux/riscv64"})
 
 
 # --- the user's flavour -------------------------------------------------------------------------------------------
