@@ -10,7 +10,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from cog_cli.compat.asked import Asked, AskedPackages
-from cog_cli.compat.tables import Package, Release, Tables, TorchRelease, Wheels
+from cog_cli.compat.tables import Package, Release, Tables, TorchRelease, Wheels, python_floor
 from cog_cli.errors import Problem
 
 W = TypeVar("W", bound=Wheels)
@@ -209,6 +209,8 @@ class _Selector:
         on = "" if self.machine == "x86_64" else " on arm64"
         if pythons == ():
             message = f"{name} has no wheel for {'x86_64' if self.machine == 'x86_64' else 'arm64'}"
+        elif self.python.endswith("t") and row.requires_python.contains(python_floor(self.python)):
+            message = f"{name} has no wheel for the free-threaded Python {self.python}"
         elif pythons is None or not re.match(r"\d", pythons[0]):
             message = f"{name} needs Python {range_text(row.requires_python)}, not {self.python}"
         else:

@@ -378,6 +378,28 @@ def test_anything_comes_to_an_image_that_exists_or_a_clear_refusal(
     assert not any("None" in text or "frozenset" in text for text in said)
 
 
+# --- Pythons ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("python", "torch"),
+    [("3.8", "2.4.1"), ("3.9", "2.8.0"), ("3.10", None), ("3.13", None), ("3.13t", "2.12.0"), ("3.14t", "2.15.0")],
+)
+def test_every_python_gets_the_newest_torch_that_it_has(tmp_path: Path, python: str, torch: str | None) -> None:
+    stack = solve(tmp_path, "torch", python_version=python)
+
+    assert stack.torch is not None
+    assert stack.torch.version == (torch or stack.torch.version)
+    assert stack.has_python is not python.endswith("t")  # there is no official image of a free-threaded one
+
+
+def test_package_without_a_free_threaded_wheel_says_so(tmp_path: Path) -> None:
+    said = refusal(tmp_path, "vllm==0.33.0", python_version="3.14t")
+
+    assert "no wheel for the free-threaded Python 3.14t" in said
+    assert 'python_version: "3.12"' in said
+
+
 # --- arm64 --------------------------------------------------------------------------------------------------------
 
 
