@@ -321,6 +321,8 @@ def _correction(text: str) -> str | None:
     """What the user probably meant, for the slips that people make."""
     if match := re.fullmatch(r"([\w.-]+(?:\[[^\]]*\])?)\s*=\s*([\w.+!*]+)", text):
         return f"Write `{match[1]}=={match[2]}`."
+    if match := re.fullmatch(r"([\w.-]+(?:\[[^\]]*\])?)\s*=([<>!~])\s*([\w.+!*]+)", text):
+        return f"Write `{match[1]}{match[2]}={match[3]}`."
     if match := re.fullmatch(r"([\w.-]+)\s+v?(\d[\w.+]*)", text):
         return f"Write `{match[1]}=={match[2]}`."
     if re.search(r"\S#", text):

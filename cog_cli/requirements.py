@@ -234,10 +234,12 @@ class _Reader:
     def text_of(self, path: Path, relative: str, *, where: str, key: str) -> str | None:
         try:
             if path.is_dir():
-                self.refuse(where, key, f"{relative} is a directory, not a requirements file")
+                self.refuse(
+                    where, key, f"{relative} is a directory, not a requirements file", "Give the path of a file."
+                )
                 return None
             if path.exists() and not path.is_file():
-                self.refuse(where, key, f"{relative} is not a regular file")
+                self.refuse(where, key, f"{relative} is not a regular file", "Copy what it gives into a file.")
                 return None
             if path.stat().st_size > MAX_FILE_BYTES:
                 self.refuse(where, key, f"{relative} is larger than 1 MiB: not a requirements file")
@@ -258,7 +260,7 @@ class _Reader:
             self.refuse(f"{relative}:{line}:{column}", key, f"not valid UTF-8{encoding}", "Save the file as UTF-8.")
             return None
         if "\0" in text:
-            self.refuse(relative, key, "a binary file, not a requirements file")
+            self.refuse(relative, key, "a binary file, not a requirements file", "Save the packages as text, in UTF-8.")
             return None
         return text
 

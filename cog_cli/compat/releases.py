@@ -227,6 +227,8 @@ class _Selector:
         if others:
             nearest = min(others, key=lambda row: _distance(row.version, rows[-1].version))
             hints.append(f"use {asked.name}=={nearest.version}")
+        if not hints and self.machine != "x86_64":
+            hints.append("build with --platform linux/amd64")
         return (" or ".join(hints)[:1].upper() + " or ".join(hints)[1:] + ".") if hints else None
 
     def rows_of(self, name: str) -> tuple[Wheels, ...]:

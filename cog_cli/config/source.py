@@ -101,9 +101,9 @@ def _read_bytes(path: Path, max_bytes: int) -> bytes:
 
 def _refuse_special(mode: int) -> None:
     if stat.S_ISDIR(mode):
-        raise Unreadable("is a directory, not a file")
+        raise Unreadable("is a directory, not a file", "Give the path of a file.")
     if not stat.S_ISREG(mode):
-        raise Unreadable("is not a regular file")
+        raise Unreadable("is not a regular file", "Copy what it gives into a file.")
 
 
 def _other_spelling(folder: Path, name: str) -> str | None:
