@@ -20,6 +20,25 @@ ENLARGE = REPOSITORY / "examples" / "enlarge"
 NAME = "cog-bench-enlarge"
 RUNS = 9
 
+# What each kind of base image takes on disk, in GB: a class, not a measurement. Sources: vllm-project/vllm#28643
+# (devel), IBM/text-generation-inference#50 (the libraries of runtime), docker/model-runner#75 (cuDNN).
+SIZE_CLASS_GB = {
+    "slim": 0.15,
+    "base": 0.3,
+    "runtime": 2.5,
+    "cudnn-runtime": 3.0,
+    "devel": 7.0,
+    "cudnn-devel": 7.5,
+}
+# What replicate/cog takes for the same cog.yaml: the highest CUDA that torch has a build for, always with cuDNN, always
+# devel (its compatibility tables of May 2026; it refuses torch from 2.12 on).
+OF_REPLICATE_COG = {
+    "2.1.2": "nvidia/cuda:12.1.1-cudnn8-devel-ubuntu22.04",
+    "2.6.0": "nvidia/cuda:12.6.3-cudnn-devel-ubuntu24.04",
+    "2.11.0": "nvidia/cuda:13.0.3-cudnn-devel-ubuntu24.04",
+    "2.15.0": "refused",
+}
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -32,7 +51,7 @@ class Figure:
 
 
 def main() -> None:
-    figures = [*_startup()]
+    figures = [*_startup(), *_stacks()]
     if _docker_answers():
         with tempfile.TemporaryDirectory() as folder:
             figures += _builds(Path(folder) / "enlarge")
@@ -51,6 +70,31 @@ def _startup() -> list[Figure]:
         Figure("cog --help over python -c pass", f"{over:.0f} ms", "< 150 ms", "cog --help"),
         Figure("cog explain", f"{explain * 1000:.0f} ms", "< 500 ms", "cog explain"),
     ]
+
+
+def _stacks() -> list[Figure]:
+    """The base image of a GPU model with torch, against the one that replicate/cog takes for the same cog.yaml."""
+    figures = []
+    for version, other in OF_REPLICATE_COG.items():
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            packages = f'["torch=={version}", "pillow"]'
+            (folder / "cog.yaml").write_text(
+                f'build:\n  gpu: true\n  python_version: "3.11"\n  python_packages: {packages}\n'
+                'predict: "predict.py:Predictor"\n'
+            )
+            command = _cog("explain", "--json")
+            stack = json.loads(_output(command, folder))
+            seconds = statistics.median(_seconds(command, folder) for _ in range(RUNS))
+        size = SIZE_CLASS_GB[stack["flavour"]]
+        theirs = other if other == "refused" else f"{other}, {SIZE_CLASS_GB['cudnn-devel']:g} GB"
+        command_line = f"cog explain, torch=={version}"
+        figures += [
+            Figure(f"base of torch {version} on a GPU", f"{stack['base_image']}, {size:g} GB", "", command_line),
+            Figure("  that replicate/cog takes", theirs, "", "its tables"),
+            Figure("  time to resolve, offline", f"{seconds * 1000:.0f} ms", "< 500 ms", command_line),
+        ]
+    return figures
 
 
 def _builds(folder: Path) -> list[Figure]:
