@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
-from tests.conftest import REPOSITORY
+import pytest
+
+from tests.conftest import REPOSITORY, Cog
+
+# A cog.yaml, and what a command says of it.
+EXAMPLES = re.findall(
+    r"```yaml\n(.*?)```\s+```text\n\$ cog (.*?)\n(.*?)```", (REPOSITORY / "docs" / "gpu.md").read_text(), re.DOTALL
+)
 
 
 def test_the_generated_files_are_current() -> None:
@@ -15,3 +25,15 @@ def test_the_generated_files_are_current() -> None:
     )
 
     assert answer.stdout == "[]\n", "run `make docs`"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("config", "arguments", "said"), EXAMPLES)
+def test_examples_of_the_gpu_page_say_what_cog_says(
+    config: str, arguments: str, said: str, project: Callable[..., Path], cog: Cog
+) -> None:
+    folder = project({"cog.yaml": config + 'predict: "predict.py:Predictor"\n'})
+
+    answer = cog(*arguments.split(), folder=folder)
+
+    assert answer.stderr + answer.stdout == said
