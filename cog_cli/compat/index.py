@@ -57,9 +57,12 @@ def index_settings(environ: Mapping[str, str] = os.environ, *, url: str | None =
     head, equals, tail = chosen.partition("=")
     if equals and "/" not in head:  # uv lets an index have a name: `internal=https://…`
         chosen = tail
-    if urlsplit(chosen).scheme not in ("http", "https"):
+    try:
+        parts = urlsplit(chosen)
+    except ValueError:
         return None
-    return IndexSettings(chosen, _cache_folder(environ))
+    has_server = parts.scheme in ("http", "https") and parts.hostname
+    return IndexSettings(chosen, _cache_folder(environ)) if has_server else None
 
 
 def _cache_folder(environ: Mapping[str, str]) -> Path | None:
@@ -173,7 +176,10 @@ def _ask_all(
 
     deadline = time.monotonic() + settings.timeout_s
     answers: queue.Queue[tuple[str, Found | None]] = queue.Queue()
-    client = IndexClient(settings.url, deadline=deadline, cache=settings.cache)
+    try:
+        client = IndexClient(settings.url, deadline=deadline, cache=settings.cache)
+    except IndexUnreachable:
+        return {}
 
     def ask(item: Asked) -> None:
         found = None

@@ -7,9 +7,11 @@ import io
 import json
 import os
 import re
+import struct
 import tempfile
 import time
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -57,10 +59,14 @@ class IndexClient:
         self.url = url.rstrip("/") + "/"
         self._deadline = deadline
         self._cache = cache
-        self._http = httpx.Client(
-            timeout=httpx.Timeout(_remaining(deadline), connect=min(_CONNECT_S, _remaining(deadline))),
-            follow_redirects=True,
-        )
+        try:
+            self._http = httpx.Client(
+                timeout=httpx.Timeout(_remaining(deadline), connect=min(_CONNECT_S, _remaining(deadline))),
+                follow_redirects=True,
+            )
+        except (OSError, ValueError, ImportError, httpx.InvalidURL) as error:
+            # A certificate file or a proxy in the environment that httpx cannot use.
+            raise IndexUnreachable(str(error)) from error
 
     def files(self, package: str) -> tuple[IndexFile, ...]:
         """Every file of a package. Raises IndexUnreachable or NotThere."""
@@ -103,7 +109,7 @@ class IndexClient:
                         body = wheel.read(item)
                         self._keep(file.url, body)
                         return body
-        except (zipfile.BadZipFile, OSError, ValueError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, struct.error) as error:
             raise IndexUnreachable(f"{file.name}: {error}") from error
         raise NotThere(file.name)
 

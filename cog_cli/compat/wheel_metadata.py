@@ -69,7 +69,10 @@ def _applies(requirement: Requirement, python: str, machine: str, extras: frozen
         "python_version": python,
         "sys_platform": "linux",
     }
-    return any(requirement.marker.evaluate({**environment, "extra": extra}) for extra in extras | {""})
+    try:
+        return any(requirement.marker.evaluate({**environment, "extra": extra}) for extra in extras | {""})
+    except ValueError:  # a comparison that means nothing
+        return False
 
 
 def _floor(specifier: SpecifierSet) -> str | None:

@@ -344,6 +344,32 @@ def test_answer_that_never_ends_is_cut_off(future: Server, tmp_path: Path) -> No
     assert any("did not answer" in reason for reason in stack.reasons)
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("SSL_CERT_FILE", "/nonexistent.pem"), ("ALL_PROXY", "socks9://nowhere"), ("HTTP_PROXY", "http://[x")],
+)
+def test_environment_that_cannot_be_used_is_an_index_that_does_not_answer(
+    variable: str, value: str, future: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    stack = ask(tmp_path, future.url, "torch")
+
+    assert stack.torch is not None
+    assert stack.torch.version in (NEWEST, "3.0.0")  # a certificate file matters to https only
+
+
+@pytest.mark.parametrize("body", [b"PK\x03\x04 but no more", bytes(4096), b"<html>"])
+def test_wheel_that_is_none_is_taken_like_the_last(body: bytes, future: Server, tmp_path: Path) -> None:
+    del future.pages[f"/files/{TORCH_3}.metadata"]
+    future.pages[f"/files/{TORCH_3}"] = body
+    future.list_files("torch", TORCH_3, size=len(body))
+
+    stack = ask(tmp_path, future.url, "torch")
+
+    assert any("metadata cannot be read" in warning for warning in stack.warnings)
+
+
 def test_version_that_the_index_does_not_have_is_refused(future: Server, tmp_path: Path) -> None:
     with pytest.raises(StackError, match=r"there is no 2\.99\.0"):
         ask(tmp_path, future.url, "torch==2.99.0")
@@ -362,6 +388,8 @@ def test_version_that_the_index_does_not_have_is_refused(future: Server, tmp_pat
         ({"COG_OFFLINE": "1"}, None),
         ({"COG_OFFLINE": "0"}, "https://pypi.org/simple"),
         ({"PIP_INDEX_URL": "file:///srv/wheels"}, None),
+        ({"PIP_INDEX_URL": "http://[bad"}, None),
+        ({"PIP_INDEX_URL": "https:///simple"}, None),
     ],
 )
 def test_index_is_the_one_the_installers_use(environ: dict[str, str], url: str | None) -> None:
