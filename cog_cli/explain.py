@@ -52,6 +52,7 @@ def _errors(error: CogError) -> list[dict[str, str | None]]:
 def _as_text(stack: Stack) -> str:
     rows = [
         ("base image", stack.base_image),
+        ("final image", stack.final_image),
         ("flavour", stack.flavour),
         ("python", stack.python),
         ("cuda", stack.cuda),

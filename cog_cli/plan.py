@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from packaging.version import Version
+
 from cog_cli.config import Config, RunItem
 from cog_cli.requirements import Requirements
 from cog_cli.stack import Stack
@@ -20,6 +22,7 @@ PORT = 5000
 REQUIREMENTS_FOLDER = "/tmp/requirements"
 PACKAGES_FILE = ".cog-packages.txt"
 CONSTRAINTS_FILE = ".cog-constraints.txt"
+COMPILED_FILE = ".cog-compiled.txt"
 
 _OLDEST_SERVER_PYTHON = (3, 10)
 _MANAGED_PYTHON = "/opt/python/current/bin/python3"
@@ -47,6 +50,13 @@ _TOOLS = {
     "zip": "zip",
 }
 _NEEDS_CERTIFICATES = frozenset({"curl", "git", "wget"})
+# What the setup.py of torch extensions import beside torch. setuptools 81 has no pkg_resources any more, and torch
+# before 2.1 finds `packaging` in it, which setuptools 70 took out.
+_BUILD_TOOLS = {"ninja": "ninja", "packaging": "packaging", "psutil": "psutil", "wheel": "wheel"}
+_SETUPTOOLS, _SETUPTOOLS_OF_OLD_TORCH = "setuptools<81", "setuptools<70"
+# GPUs older than Volta are left out of what gets compiled: many extensions use instructions that those do not have.
+_OLDEST_COMPILED_SM = 70
+
 _PROGRAM = re.compile(r"(?:^|[\s;&|(`])(" + "|".join(map(re.escape, _TOOLS)) + r")(?=\s|$)")
 
 
@@ -88,13 +98,24 @@ class Install:
     """How the user's packages get in.
 
     `written` are files to be written into the requirements folder: name and lines. `arguments` are those of
-    `uv pip install` that any engine gives it there; `command` is the whole call in an image.
+    `uv pip install` that any engine gives it there, call after call; `command` is all of them in an image.
     """
 
     key: str
     command: str
-    arguments: tuple[str, ...]
+    arguments: tuple[tuple[str, ...], ...]
     written: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True)
+class CompilePlan:
+    """A stage of its own for what only compiles: the image it stands on, and the user's commands that belong to it.
+
+    Its Python, with everything installed, is copied into the image that runs the model.
+    """
+
+    image: str
+    run: tuple[Step, ...]
 
 
 @dataclass(frozen=True)
@@ -119,6 +140,8 @@ class BuildPlan:
     apt_cache: str
     environment: tuple[tuple[str, str], ...]
     pre_install: tuple[Step, ...]
+    compile: CompilePlan | None
+    compile_variables: tuple[tuple[str, str], ...]
     install: Install | None
     run: tuple[Step, ...]
     settings: tuple[tuple[str, str], ...]
@@ -136,9 +159,11 @@ def make_plan(config: Config, stack: Stack, requirements: Requirements, options:
     network_mounts = _network_mounts(options)
     model_python = _model_python(stack)
     apt_packages, apt_notes = _apt_packages(config, stack, requirements, model_python)
+    base_image = stack.final_image or stack.base_image
+    run = _steps("build.run", config.build.run, network_mounts)
     return BuildPlan(
         uv_image=options.uv_image,
-        base_image=stack.base_image,
+        base_image=base_image,
         base_key=_base_key(config, stack),
         user="0" if stack.flavour == "custom" else None,
         build_variables=_build_variables(options),
@@ -152,11 +177,13 @@ def make_plan(config: Config, stack: Stack, requirements: Requirements, options:
         apt_packages=apt_packages,
         apt_notes=apt_notes,
         apt_key="build.system_packages" if config.build.system_packages else None,
-        apt_cache=re.sub(r"[^a-z0-9]+", "-", stack.base_image.lower()),
+        apt_cache=re.sub(r"[^a-z0-9]+", "-", base_image.lower()),
         environment=tuple(sorted(_pair(variable) for variable in config.environment)),
         pre_install=_steps("build.pre_install", config.build.pre_install, network_mounts),
+        compile=CompilePlan(stack.base_image, run[: stack.compile_run_count]) if stack.final_image else None,
+        compile_variables=_compile_variables(stack),
         install=_install(config, stack, requirements, model_python),
-        run=_steps("build.run", config.build.run, network_mounts),
+        run=run[stack.compile_run_count :],
         settings=_settings(config, model_python),
         port=PORT,
         workdir=WORKDIR,
@@ -233,6 +260,8 @@ def _apt_packages(
     if stack.needs_compiler:
         why = "packages compile small programs when the model runs"
         added |= {"gcc": why, "libc6-dev": why}
+    if stack.final_image:
+        added["libgomp1"] = "compiled packages use OpenMP, whose library comes with the compiler"
     if requirements.uses_git:
         added["git"] = "a Python package comes from a git repository"
     for key, items in (("build.pre_install", config.build.pre_install), ("build.run", config.build.run)):
@@ -273,17 +302,45 @@ def _install(config: Config, stack: Stack, requirements: Requirements, model_pyt
         return None
     source = requirements.source
     written = [] if source else [(PACKAGES_FILE, stack.packages)]
-    arguments = [*stack.install_args, "-r", source or PACKAGES_FILE]
+    arguments = (*stack.install_args, "-r", source or PACKAGES_FILE)
     if stack.constraints:
         written.append((CONSTRAINTS_FILE, stack.constraints))
-        arguments += ["-c", CONSTRAINTS_FILE]
+        arguments += ("-c", CONSTRAINTS_FILE)
+    calls: tuple[tuple[str, ...], ...] = (arguments,)
+    if stack.compiled:
+        # uv builds before it installs: what imports torch to be built has to wait until all the others are there.
+        written.append((COMPILED_FILE, stack.compiled))
+        shared = [word for name in stack.compiled for word in ("--no-build-isolation-package", name)]
+        calls = (
+            (*arguments, "--excludes", COMPILED_FILE, *_build_tools(stack, requirements)),
+            (*arguments, *shared),
+        )
     key = "build.python_requirements" if source else "build.python_packages"
     command = [
         *("uv", "--no-config", "--directory", REQUIREMENTS_FOLDER, "pip", "install"),
         *("--python", model_python.path, "--break-system-packages", "--compile-bytecode", "--no-editable"),
-        *arguments,
     ]
-    return Install(key, shlex.join(command), tuple(arguments), tuple(written))
+    text = " && ".join(shlex.join([*command, *call]) for call in calls)
+    return Install(key, text, calls, tuple(written))
+
+
+def _build_tools(stack: Stack, requirements: Requirements) -> tuple[str, ...]:
+    torch = stack.torch.version if stack.torch else ""
+    is_old = Version(torch) < Version("2.1") if torch else False
+    tools = {**_BUILD_TOOLS, "setuptools": _SETUPTOOLS_OF_OLD_TORCH if is_old else _SETUPTOOLS}
+    named = {entry.name for entry in requirements.entries}
+    return tuple(line for name, line in sorted(tools.items()) if name not in named)
+
+
+def _compile_variables(stack: Stack) -> tuple[tuple[str, str], ...]:
+    """torch asks the GPU what to compile for, and a build sees none."""
+    compiles = stack.final_image is not None or stack.compiled
+    if not compiles or stack.gpu_needs is None or not (stack.gpu_needs.package or "").startswith("torch "):
+        return ()
+    names = (re.fullmatch(r"(sm|compute)_(\d+)(\d)([a-z]?)", sm) for sm in stack.gpu_needs.sm)
+    known = [match for match in names if match and int(match[2] + match[3]) >= _OLDEST_COMPILED_SM]
+    archs = [f"{match[2]}.{match[3]}{match[4]}{'+PTX' if match[1] == 'compute' else ''}" for match in known]
+    return (("TORCH_CUDA_ARCH_LIST", " ".join(archs)),) if archs else ()
 
 
 def _settings(config: Config, model_python: PythonPlan) -> tuple[tuple[str, str], ...]:

@@ -17,6 +17,20 @@ class TorchBuild:
 
 
 @dataclass(frozen=True)
+class GpuNeeds:
+    """What the machine that runs the image must have: the server compares it with what it finds when it starts.
+
+    `cuda` is x.y, `driver` the oldest Linux driver that runs it, `sm` the kernels that `package` was compiled with
+    (`sm_80`, `compute_90` for PTX); empty where they are not known.
+    """
+
+    cuda: str
+    driver: str | None = None
+    package: str | None = None
+    sm: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Stack:
     """The resolved versions of one build; everything after this is text.
 
@@ -27,6 +41,10 @@ class Stack:
     `install_args` are the exact extra arguments of `uv pip install` (pip's semantics need some, torch's index others);
     `constraints` are lines for a file given with `-c`, so that the build of torch that was chosen is the one installed.
     `needs_compiler` asks for gcc in the final image: something compiles small programs when the model runs.
+
+    With a `final_image`, `base_image` only compiles: Python, its packages and the first `compile_run_count` commands of
+    `build.run` go into a stage on `base_image`, and the environment they make is copied onto `final_image`.
+    `compiled` names packages that are compiled against the installed torch, so that torch has to be there first.
     """
 
     python: str
@@ -43,6 +61,10 @@ class Stack:
     install_args: tuple[str, ...] = ()
     constraints: tuple[str, ...] = ()
     needs_compiler: bool = False
+    final_image: str | None = None
+    compile_run_count: int = 0
+    compiled: tuple[str, ...] = ()
+    gpu_needs: GpuNeeds | None = None
 
     def to_json(self) -> dict[str, object]:
         """The document `cog explain --json` prints."""
@@ -52,6 +74,7 @@ class Stack:
             "cuda": self.cuda,
             "cudnn": self.cudnn,
             "base_image": self.base_image,
+            "final_image": self.final_image or self.base_image,
             "flavour": self.flavour,
             "torch": torch,
             "packages": list(self.packages),

@@ -111,6 +111,22 @@ def choose_image(wish: ImageWish, tables: Tables) -> tuple[ImagePick | None, tup
     return ImagePick(best, tuple(warnings)), ()
 
 
+def smaller_image(image: ImageTag, wish: ImageWish, tables: Tables) -> ImageTag | None:
+    """The smallest image for `wish` that has the CUDA, the cuDNN and the system of `image`, if one is smaller.
+
+    The same system, not a slim one: what was compiled with the C library and the compiler of `image` finds the same.
+    """
+    fitting = [
+        other
+        for other in tables.images
+        if (other.cuda, other.os) == (image.cuda, image.os)
+        and FLAVOURS.index(other.flavour) < FLAVOURS.index("devel")
+        and (other.cudnn_major is None or (other.cudnn_major, other.cudnn) == (image.cudnn_major, image.cudnn))
+        and _suits(other, wish)
+    ]
+    return min(fitting, key=lambda other: FLAVOURS.index(other.flavour), default=None)
+
+
 def _is_newer(need: Need, image: ImageTag) -> bool:
     """Whether the package was built with newer CUDA libraries than the image has."""
     return need.is_of_image and need.cuda is not None and "." in need.cuda and Version(need.cuda) > Version(image.minor)

@@ -21,6 +21,7 @@ class Need:
 
     `cuda` is x.y (or x if any minor does); `is_exact`: the image's x.y must equal it. `cudnn` is the oldest version
     that works, of the same major. `label` is the package with its version, `where` and `key` the line that asks.
+    `final` is what is left to need once the package is compiled, None if that is no less.
     """
 
     label: str
@@ -33,6 +34,7 @@ class Need:
     is_exact: bool = False
     cudnn: str | None = None
     glibc: str | None = None
+    final: Flavour | None = None
 
     @property
     def major(self) -> int | None:
@@ -303,18 +305,33 @@ class _Collector:
         if has_index and asked.name.startswith(("torch-", "mmcv", "natten")):
             self.reasons.append(f"{label} is taken to be a wheel of the index you named")
             return
-        when = "when it runs" if self.tables.compiled.get(asked.name) == "run" else "when it is installed"
+        kind = self.tables.compiled.get(asked.name)
+        when = {
+            "run": "when it runs",
+            "toolkit": "when it is installed, and uses the CUDA toolkit when it runs",
+        }.get(kind or "", "when it is installed")
         if asked.name == "apex" and asked.url is None:
             self.warnings.append(
                 f"{asked.where}: PyPI's `apex` is another project; NVIDIA's is git+https://github.com/NVIDIA/apex"
             )
-        self.add_devel(label, asked.where, asked.key, f"{label} is compiled {when}: it needs nvcc", asked.name)
+        reason = f"{label} is compiled {when}: it needs nvcc"
+        self.add_devel(label, asked.where, asked.key, reason, asked.name, final=self.final_of(asked.name))
 
-    def add_devel(self, label: str, where: str, key: str, reason: str, name: str = "") -> None:
+    def final_of(self, name: str) -> Flavour | None:
+        """What a compiled package still needs when it runs, None if that cannot be told."""
+        if name == "llama-cpp-python":
+            return "runtime"
+        is_extension = self.tables.compiled.get(name) == "install" or name in ("xformers", "bitsandbytes")
+        # Extensions of torch find the CUDA libraries that torch has loaded. `vllm` from git compiles when it runs.
+        return "base" if is_extension and self.torch is not None and self.torch.cuda is not None else None
+
+    def add_devel(
+        self, label: str, where: str, key: str, reason: str, name: str = "", *, final: Flavour | None = None
+    ) -> None:
         cuda = self.torch.cuda if self.torch else None
         if cuda is not None:
             reason += f" of torch's CUDA {cuda}"
-        self.needs.append(Need(label, "devel", where, key, reason, name, cuda, is_exact=cuda is not None))
+        self.needs.append(Need(label, "devel", where, key, reason, name, cuda, is_exact=cuda is not None, final=final))
 
     def prebuilt_llama(self) -> str | None:
         """The CUDA of the wheel index that the project's own README names."""

@@ -22,6 +22,9 @@ _WITH_VALUE = re.compile(
     r"|index-strategy|torch-backend)"
 )
 
+# Options of pip that write somewhere else than into its environment, or leave a link to a folder.
+_ELSEWHERE = re.compile(r"-[et]|--(editable|target|prefix|root|user|src|log|report)(=|$)")
+
 
 @dataclass(frozen=True)
 class PipInstall:
@@ -48,6 +51,21 @@ def pip_installs(command: str, *, where: str, key: str) -> tuple[PipInstall, ...
         if arguments is not None:
             found.append(_parse(arguments, where=where, key=key))
     return tuple(found)
+
+
+def only_installs(command: str) -> bool:
+    """Whether a shell command does nothing but `pip install` into the environment of the Python it finds."""
+    if re.search(r"[$`<>]|\(", command):
+        return False
+    for words in _simple_commands(command):
+        while words and re.fullmatch(r"[A-Za-z_]\w*=.*", words[0]):
+            words = words[1:]
+        text = " ".join(words)
+        if not re.match(r"((python[\d.]*|python) -m )?pip[\d.]* install ", text):
+            return False
+        if any(_ELSEWHERE.match(word) for word in words):
+            return False
+    return True
 
 
 def _simple_commands(command: str) -> Iterator[list[str]]:

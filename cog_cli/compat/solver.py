@@ -31,9 +31,10 @@ from cog_cli.compat.pythons import Found, find_releases
 from cog_cli.compat.releases import Choice, source_of
 from cog_cli.compat.tables import Tables, load_tables
 from cog_cli.compat.torch_build import TorchPick, TorchWish, choose_torch
+from cog_cli.compat.two_stages import Final, choose_final
 from cog_cli.errors import Problem, StackError
 from cog_cli.requirements import OWN_PACKAGES, Requirements
-from cog_cli.stack import Flavour, Stack, TorchBuild
+from cog_cli.stack import Flavour, GpuNeeds, Stack, TorchBuild
 
 Locate = Callable[[str], str]
 
@@ -135,12 +136,37 @@ class _Solver:
         self.warnings.extend(needs.warnings)
         self.check_majors(torch, needs)
         self.check_use(found, needs)
+        stack = self.stack_of_image(found, torch, needs)
+        return replace(
+            stack, gpu_needs=self.gpu_needs(stack, torch, choices), compiled=self.compiled(found, torch, needs)
+        )
+
+    def stack_of_image(self, found: Found, torch: TorchPick | None, needs: Needs) -> Stack:
         if self.build.base_image is not None:
             return self.custom_stack(found, torch, needs)
         asked = self.build.cuda_flavor
         if asked == "slim" or (asked == "auto" and not needs.are_of_image and not self.asks_for_image(torch, needs)):
             return self.slim_stack(found, torch, needs)
         return self.cuda_stack(found, torch, needs)
+
+    def gpu_needs(self, stack: Stack, torch: TorchPick | None, choices: tuple[Choice, ...]) -> GpuNeeds | None:
+        """What is checked when the model starts: by the rule of minor versions, not by the gate of nvidia/cuda."""
+        if stack.cuda is None:
+            return None
+        versions = [stack.cuda, *([torch.cuda] if torch and torch.cuda else [])]
+        drivers = [driver for version in versions if (driver := minimum_driver(version, self.tables))]
+        package, sm = None, None
+        if torch is not None and torch.build is not None:
+            package, sm = f"torch {torch.version}", torch.build.sm
+        elif torch is None:
+            package, sm = next(((c.label, c.release.sm) for c in choices if c.release.sm), (None, None))
+        return GpuNeeds(stack.cuda, max(drivers, key=Version, default=None), package if sm else None, sm or ())
+
+    def compiled(self, found: Found, torch: TorchPick | None, needs: Needs) -> tuple[str, ...]:
+        """Packages of the requirements whose setup.py imports torch."""
+        names = {need.name for need in needs.needs if need.flavour.endswith("devel") and need.final == "base"}
+        asked = (found.asked.get(name) for name in names)
+        return tuple(sorted(each.name for each in asked if torch and each and not each.is_in_run))
 
     def needs(self, found: Found, choices: tuple[Choice, ...], torch: TorchPick | None) -> Needs:
         return needs_of(found.asked, choices, torch, Target(found.minor, self.machine), self.tables)
@@ -244,16 +270,22 @@ class _Solver:
         )
 
     def cuda_stack(self, found: Found, torch: TorchPick | None, needs: Needs) -> Stack:
-        pick, problems = choose_image(self.image_wish(torch, needs), self.tables)
+        wish = self.image_wish(torch, needs)
+        pick, problems = choose_image(wish, self.tables)
         if pick is None:
             raise StackError(list(problems))
         self.warnings.extend(pick.warnings)
         self.reasons.append(self.image_reason(pick, needs))
         image = pick.image
+        # A flavour that the user named is that of the image the model runs in.
+        is_free = self.build.cuda_flavor == "auto"
+        final = choose_final(self.build, image, wish, self.tables) if is_free else Final(None, None)
+        if final.reason:
+            self.reasons.append(final.reason)
         drivers = [native_driver(image.minor, self.tables)]
         if torch is not None and torch.cuda is not None:
             drivers.append(minimum_driver(torch.cuda, self.tables))
-        return self.stack(
+        stack = self.stack(
             found,
             torch,
             image=pick.name,
@@ -264,6 +296,7 @@ class _Solver:
             min_driver=max((driver for driver in drivers if driver), key=Version, default=None),
             needs_compiler=needs.needs_compiler,
         )
+        return replace(stack, final_image=final.image, compile_run_count=final.run_count)
 
     def image_wish(self, torch: TorchPick | None, needs: Needs) -> ImageWish:
         flavour: Flavour = "base"

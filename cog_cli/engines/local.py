@@ -151,8 +151,9 @@ class _Environment:
         staged = self._folder / ".cog-requirements"
         shutil.rmtree(staged, ignore_errors=True)
         stage_requirements(install, resolved.requirements, project.root, staged)
-        command = [uv, "--no-config", "pip", "install", "--quiet", "--python", str(python), *install.arguments]
-        self._run(command, f"the packages of `{install.key}` cannot be installed", None, folder=staged)
+        for arguments in install.arguments:
+            command = [uv, "--no-config", "pip", "install", "--quiet", "--python", str(python), *arguments]
+            self._run(command, f"the packages of `{install.key}` cannot be installed", None, folder=staged)
 
     def _run(self, command: list[str], problem: str, hint: str | None, *, folder: Path | None = None) -> None:
         answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)

@@ -217,7 +217,7 @@ def test_explain_json_has_every_key(project: Project, cog: Cog) -> None:
     assert document["min_driver"] == "525.60.13"
     assert document["reasons"]
     assert set(document) == {
-        *("python", "cuda", "cudnn", "base_image", "flavour", "torch"),
+        *("python", "cuda", "cudnn", "base_image", "final_image", "flavour", "torch"),
         *("packages", "min_driver", "reasons", "warnings"),
     }
 

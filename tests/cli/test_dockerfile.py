@@ -367,3 +367,42 @@ def test_concurrency_reaches_the_server() -> None:
     config = Config(predict=PREDICT, concurrency=Concurrency(max=7))
 
     assert stage(read_dockerfile(dockerfile_of(config)), "model")[0].variables["COG_MAX_CONCURRENCY"] == "7"
+
+
+# --- two stages ------------------------------------------------------------------------------------------------------
+
+DEVEL = "nvidia/cuda:12.4.1-devel-ubuntu22.04"
+TWO = replace(
+    CUDA, base_image=DEVEL, final_image=CUDA.base_image, packages=("torch", "flash-attn"), compiled=("flash-attn",)
+)
+
+
+def test_what_is_compiled_is_copied_into_an_image_without_the_compiler() -> None:
+    build = Build(run=commands("pip install one", "two"), system_packages=("file",))
+    stack = replace(TWO, compile_run_count=1)
+
+    instructions = read_dockerfile(
+        dockerfile_of(Config(predict=PREDICT, environment=("A=b",), build=build), stack=stack)
+    )
+
+    starts = {each.text.split(" AS ")[1]: each.text.split(" AS ")[0] for each in instructions if each.name == "FROM"}
+    assert (starts["compile"], starts["base"], starts["packages"]) == (DEVEL, CUDA.base_image, "base")
+    compile_stage, packages = stage(instructions, "compile"), stage(instructions, "packages")
+    assert [each.arguments[-1] for each in compile_stage if each.arguments][-1] == "pip install one"
+    assert [each.arguments[-1] for each in packages if each.arguments] == ["two"]
+    assert [each.text for each in packages if each.name == "COPY"] == ["/opt/python /opt/python", "/layer /"]
+    for each in (compile_stage, packages):
+        assert "file" in next(one.text for one in each if one.name == "RUN")
+        assert any(one.name == "ENV" and one.variables.get("A") == "b" for one in each)
+
+
+def test_what_imports_torch_to_be_built_is_built_after_everything_else_is_there() -> None:
+    plan = make_plan(Config(predict=PREDICT), TWO, Requirements(), PlanOptions())
+
+    assert plan.install is not None
+    first, second = plan.install.arguments
+    assert first[-7:] == (
+        "--excludes", ".cog-compiled.txt", "ninja", "packaging", "psutil", "setuptools<81", "wheel"
+    )  # fmt: skip
+    assert second[-2:] == ("--no-build-isolation-package", "flash-attn")
+    assert (".cog-compiled.txt", ("flash-attn",)) in plan.install.written

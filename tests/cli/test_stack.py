@@ -333,7 +333,19 @@ def test_explain_document_has_the_promised_keys(tmp_path: Path) -> None:
     document = solve(tmp_path, "torch==2.5.1").to_json()
 
     assert list(document) == [
-        *("python", "cuda", "cudnn", "base_image", "flavour", "torch", "packages", "min_driver", "reasons", "warnings"),
+        *(
+            "python",
+            "cuda",
+            "cudnn",
+            "base_image",
+            "final_image",
+            "flavour",
+            "torch",
+            "packages",
+            "min_driver",
+            "reasons",
+            "warnings",
+        ),
     ]
     assert json.loads(json.dumps(document)) == document
 
@@ -610,3 +622,111 @@ def test_every_image_has_a_driver_and_a_known_system() -> None:
         assert re.fullmatch(r"ubuntu\d\d\.04", image.os)
         assert (image.cudnn_major is not None) == image.flavour.startswith("cudnn")
     assert {image.cuda for image in tables.images} >= set(tables.gates)
+
+
+# --- two stages ------------------------------------------------------------------------------------------------------
+
+FLASH = "flash-attn==2.7.4.post1"
+DEVEL_12_4 = f"{REPOSITORY}:12.4.1-devel-ubuntu22.04"
+BASE_12_4 = f"{REPOSITORY}:12.4.1-base-ubuntu22.04"
+
+
+def test_what_only_compiles_leaves_the_compiler_out_of_the_final_image(tmp_path: Path) -> None:
+    stack = solve(tmp_path, "torch==2.6.0", FLASH)
+
+    assert (stack.base_image, stack.final_image) == (DEVEL_12_4, BASE_12_4)
+    assert stack.compiled == ("flash-attn",)
+    assert any("nvcc compiles flash-attn 2.7.4.post1 in a stage of its own" in reason for reason in stack.reasons)
+
+
+@pytest.mark.parametrize(
+    "package",
+    [
+        "deepspeed==0.15.4",
+        "pycuda",
+        "cupy==13.3.0",
+        "git+https://github.com/NVlabs/nvdiffrast",
+        "transformer-engine-torch",
+    ],
+)
+def test_what_needs_nvcc_or_its_toolkit_when_it_runs_keeps_it(tmp_path: Path, package: str) -> None:
+    stack = solve(tmp_path, "torch==2.6.0", package)
+
+    assert "-devel-" in stack.base_image
+    assert stack.final_image is None
+
+
+def test_libraries_that_other_packages_load_stay_in_the_final_image(tmp_path: Path) -> None:
+    stack = solve(tmp_path, "torch==2.6.0", FLASH, cudnn="9")
+
+    assert stack.base_image == f"{REPOSITORY}:12.4.1-cudnn-devel-ubuntu22.04"
+    assert stack.final_image == f"{REPOSITORY}:12.4.1-cudnn-runtime-ubuntu22.04"
+
+
+def test_llama_gets_the_libraries_it_was_linked_with(tmp_path: Path) -> None:
+    stack = solve(tmp_path, "llama-cpp-python==0.3.2", cuda="12.4")
+
+    assert (stack.base_image, stack.final_image) == (DEVEL_12_4, f"{REPOSITORY}:12.4.1-runtime-ubuntu22.04")
+    assert stack.compiled == ()
+
+
+@pytest.mark.parametrize(
+    ("run", "count"),
+    [
+        (["pip install flash-attn"], 1),
+        (["MAX_JOBS=4 python3 -m pip install flash-attn --no-build-isolation && pip install numpy"], 1),
+        (["pip install ninja", "pip install flash-attn", "echo model > /etc/model"], 2),
+        (["apt-get install -y file", "pip install flash-attn"], None),
+        (["cd /opt && pip install flash-attn"], None),
+        (["pip install flash-attn > /log"], None),
+        (["pip install -e git+https://github.com/Dao-AILab/flash-attention#egg=flash-attn"], None),
+        (["pip install flash-attn --target=/opt/other"], None),
+        (["pip install flash-attn $(cat list)"], None),
+        (["nvcc --version", "pip install flash-attn"], None),
+    ],
+)
+def test_commands_that_may_change_more_than_python_keep_one_stage(
+    tmp_path: Path, run: list[str], count: int | None
+) -> None:
+    stack = solve(tmp_path, "torch==2.6.0", run=run)
+
+    assert stack.base_image == DEVEL_12_4
+    assert (stack.final_image, stack.compile_run_count) == ((BASE_12_4, count) if count else (None, 0))
+
+
+def test_commands_before_the_packages_keep_one_stage_and_it_says_so(tmp_path: Path) -> None:
+    stack = solve(tmp_path, "torch==2.6.0", FLASH, pre_install=["echo first"])
+
+    assert stack.final_image is None
+    assert stack.compiled == ("flash-attn",)
+    assert any("`build.pre_install` may change more than Python's packages" in reason for reason in stack.reasons)
+
+
+def test_final_image_has_the_system_and_cuda_of_the_one_that_compiles() -> None:
+    tables = load_tables()
+    tags = {image.tag: image for image in tables.images}
+
+    for case in CASES:
+        if not case["id"].startswith("fa-"):
+            continue
+        stack = resolve_stack(Build(**case["build"]), read_requirements(Build(**case["build"]), Path("/tmp")))
+        assert stack.final_image is not None
+        devel, final = (tags[name.partition(":")[2]] for name in (stack.base_image, stack.final_image))
+        assert (devel.cuda, devel.os) == (final.cuda, final.os)
+
+
+@pytest.mark.parametrize(
+    ("packages", "needs"),
+    [
+        (["torch==2.6.0"], ("12.4", "525.60.13", "torch 2.6.0")),
+        (["torch==2.6.0", "onnxruntime-gpu==1.20.0"], ("12.4", "525.60.13", "torch 2.6.0")),
+        (["numpy"], None),
+    ],
+)
+def test_what_the_machine_must_have_is_known(
+    tmp_path: Path, packages: list[str], needs: tuple[str, str, str] | None
+) -> None:
+    found = solve(tmp_path, *packages).gpu_needs
+
+    assert (found and (found.cuda, found.driver, found.package)) == needs
+    assert found is None or "sm_90" in found.sm

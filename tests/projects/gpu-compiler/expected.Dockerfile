@@ -4,7 +4,7 @@
 FROM ghcr.io/astral-sh/uv:0.13.9 AS uv
 
 # cog.yaml: build.cuda
-FROM nvidia/cuda:12.4.1-devel-ubuntu22.04 AS base
+FROM nvidia/cuda:12.4.1-base-ubuntu22.04 AS base
 # ARG, not ENV: every RUN below sees them, the finished image does not.
 ARG DEBIAN_FRONTEND="noninteractive" \
     PIP_BREAK_SYSTEM_PACKAGES="1" \
@@ -42,17 +42,32 @@ RUN --mount=type=bind,from=cog,source=lib,target=/tmp/lib \
     && mv /opt/cog /layer/opt/cog \
     && find /layer -exec touch --no-dereference --date=@0 {} +
 
-FROM base AS packages
+# What nvcc compiles. Of this stage only Python and its packages get into the image.
+# cog.yaml: build.cuda
+FROM nvidia/cuda:12.4.1-devel-ubuntu22.04 AS compile
+# ARG, not ENV: every RUN below sees them, the finished image does not.
+ARG DEBIAN_FRONTEND="noninteractive" \
+    PIP_BREAK_SYSTEM_PACKAGES="1" \
+    PIP_DISABLE_PIP_VERSION_CHECK="1" \
+    PIP_ROOT_USER_ACTION="ignore" \
+    UV_CACHE_DIR="/root/.cache/uv" \
+    UV_LINK_MODE="copy" \
+    UV_NO_PROGRESS="1"
+ENV NVIDIA_DRIVER_CAPABILITIES="compute,utility" \
+    NVIDIA_VISIBLE_DEVICES="all" \
+    PYTHONUNBUFFERED="1"
 
 # ca-certificates: Python's own downloads need it
+# libgomp1: compiled packages use OpenMP, whose library comes with the compiler
 # apt keeps its downloads in the cache mount: `docker-clean`, which would delete them, is covered for this step.
 # hadolint ignore=DL3008
 RUN --mount=type=bind,from=cog,source=apt/keep-downloads,target=/etc/apt/apt.conf.d/docker-clean \
-    --mount=type=cache,id=cog-apt-archives-nvidia-cuda-12-4-1-devel-ubuntu22-04,target=/var/cache/apt,sharing=locked \
-    --mount=type=cache,id=cog-apt-lists-nvidia-cuda-12-4-1-devel-ubuntu22-04,target=/var/lib/apt/lists,sharing=locked \
+    --mount=type=cache,id=cog-apt-archives-nvidia-cuda-12-4-1-base-ubuntu22-04,target=/var/cache/apt,sharing=locked \
+    --mount=type=cache,id=cog-apt-lists-nvidia-cuda-12-4-1-base-ubuntu22-04,target=/var/lib/apt/lists,sharing=locked \
     apt-get update -qq \
     && apt-get install -qqy --no-install-recommends \
-        ca-certificates
+        ca-certificates \
+        libgomp1
 
 # cog.yaml: build.python_version
 # It is the image's own Python, so pip may install into it. A login shell forgets PATH: the links are for that.
@@ -77,6 +92,8 @@ COPY --link --from=server /layer /
 RUN /opt/python/current/bin/python3 -c 'import pathlib, site; folder = pathlib.Path(site.getsitepackages()[0]); folder.mkdir(parents=True, exist_ok=True); (folder / "cog.pth").write_text("import sys; sys.path.insert(0, \"/opt/cog/lib/model\")\n")' \
     && /opt/python/current/bin/python3 -m compileall -q /opt/cog/lib/model
 
+ARG TORCH_CUDA_ARCH_LIST="7.0 7.5 8.0 8.6 9.0"
+
 # cog.yaml: build.python_packages
 RUN --mount=type=bind,from=uv,source=/uv,target=/usr/local/bin/uv \
     --mount=type=cache,id=cog-uv,target=/root/.cache/uv \
@@ -86,6 +103,28 @@ RUN --mount=type=bind,from=uv,source=/uv,target=/usr/local/bin/uv \
 # cog.yaml: build.run[0]
 RUN --mount=type=cache,id=cog-pip,target=/root/.cache/pip \
     ["/bin/sh", "-c", "pip install flash-attn==2.7.4.post1 --no-build-isolation"]
+
+FROM base AS packages
+
+# ca-certificates: Python's own downloads need it
+# libgomp1: compiled packages use OpenMP, whose library comes with the compiler
+# apt keeps its downloads in the cache mount: `docker-clean`, which would delete them, is covered for this step.
+# hadolint ignore=DL3008
+RUN --mount=type=bind,from=cog,source=apt/keep-downloads,target=/etc/apt/apt.conf.d/docker-clean \
+    --mount=type=cache,id=cog-apt-archives-nvidia-cuda-12-4-1-base-ubuntu22-04,target=/var/cache/apt,sharing=locked \
+    --mount=type=cache,id=cog-apt-lists-nvidia-cuda-12-4-1-base-ubuntu22-04,target=/var/lib/apt/lists,sharing=locked \
+    apt-get update -qq \
+    && apt-get install -qqy --no-install-recommends \
+        ca-certificates \
+        libgomp1
+
+# The same folder as where it was made: interpreter, packages and scripts know where they are.
+COPY --link --from=compile /opt/python /opt/python
+COPY --link --from=server /layer /
+ENV PATH="/opt/python/current/bin:$PATH"
+RUN ln -sf /opt/python/current/bin/python3 /usr/local/bin/python3 \
+    && ln -sf python3 /usr/local/bin/python \
+    && /opt/python/current/bin/python3 -m compileall -q /opt/cog/lib/model
 
 # `--target freeze` gives pip_freeze.txt; nothing of it is in the model's image.
 FROM packages AS frozen

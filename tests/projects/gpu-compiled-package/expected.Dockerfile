@@ -1,0 +1,151 @@
+# Made by cog from cog.yaml. Change that file, not this one; `cog dockerfile` prints what it comes to.
+# Commands under build.run are the user's own, in the user's own style:
+# hadolint global ignore=DL3001,DL3003,DL3004,DL3008,DL3009,DL3013,DL3015,DL3027,DL3042,DL3047,DL3059,DL4001,DL4006
+FROM ghcr.io/astral-sh/uv:0.13.9 AS uv
+
+# cog.yaml: build.gpu
+FROM nvidia/cuda:12.4.1-base-ubuntu22.04 AS base
+# ARG, not ENV: every RUN below sees them, the finished image does not.
+ARG DEBIAN_FRONTEND="noninteractive" \
+    PIP_BREAK_SYSTEM_PACKAGES="1" \
+    PIP_DISABLE_PIP_VERSION_CHECK="1" \
+    PIP_ROOT_USER_ACTION="ignore" \
+    UV_CACHE_DIR="/root/.cache/uv" \
+    UV_LINK_MODE="copy" \
+    UV_NO_PROGRESS="1"
+ENV NVIDIA_DRIVER_CAPABILITIES="compute,utility" \
+    NVIDIA_VISIBLE_DEVICES="all" \
+    PYTHONUNBUFFERED="1"
+
+# The server's own environment. Nothing of the model is in it, so that all images of one base share its layer.
+FROM base AS server
+ARG UV_PYTHON_INSTALL_DIR=/opt/cog/python \
+    UV_PYTHON_DOWNLOADS_JSON_URL \
+    UV_PYTHON_INSTALL_MIRROR
+RUN --mount=type=bind,from=uv,source=/uv,target=/usr/local/bin/uv \
+    --mount=type=cache,id=cog-uv,target=/root/.cache/uv \
+    uv python install --no-bin 3.12 \
+    && find /opt/cog/python -depth \( -path '*/site-packages/*' -o -path '*/ensurepip*' -o -path '*/idlelib*' -o -path '*/lib2to3*' \
+        -o -path '*/tkinter*' -o -path '*/lib/tcl*' -o -path '*/lib/tk*' \) -delete
+RUN --mount=type=bind,from=uv,source=/uv,target=/usr/local/bin/uv \
+    --mount=type=cache,id=cog-uv,target=/root/.cache/uv \
+    --mount=type=bind,from=cog,source=server,target=/tmp/server \
+    uv venv --managed-python --python 3.12 /opt/cog/venv \
+    && uv pip install --python /opt/cog/venv --require-hashes --only-binary :all: -r /tmp/server/requirements.lock
+# The same layer on every machine: byte code that is valid whatever the time stamps, one time stamp for all, and a folder
+# that is copied together with `opt` itself (which COPY would otherwise make, at the time of the build).
+RUN --mount=type=bind,from=cog,source=lib,target=/tmp/lib \
+    cp -r /tmp/lib /opt/cog/lib \
+    && printf '%s\n' /opt/cog/lib/server /opt/cog/lib/model > "$(echo /opt/cog/venv/lib/python3*/site-packages)/cog.pth" \
+    && /opt/cog/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/cog \
+    && mkdir -p /layer/opt \
+    && mv /opt/cog /layer/opt/cog \
+    && find /layer -exec touch --no-dereference --date=@0 {} +
+
+# What nvcc compiles. Of this stage only Python and its packages get into the image.
+# cog.yaml: build.gpu
+FROM nvidia/cuda:12.4.1-devel-ubuntu22.04 AS compile
+# ARG, not ENV: every RUN below sees them, the finished image does not.
+ARG DEBIAN_FRONTEND="noninteractive" \
+    PIP_BREAK_SYSTEM_PACKAGES="1" \
+    PIP_DISABLE_PIP_VERSION_CHECK="1" \
+    PIP_ROOT_USER_ACTION="ignore" \
+    UV_CACHE_DIR="/root/.cache/uv" \
+    UV_LINK_MODE="copy" \
+    UV_NO_PROGRESS="1"
+ENV NVIDIA_DRIVER_CAPABILITIES="compute,utility" \
+    NVIDIA_VISIBLE_DEVICES="all" \
+    PYTHONUNBUFFERED="1"
+
+# cog.yaml: build.system_packages
+# ca-certificates: Python's own downloads need it
+# libgomp1: compiled packages use OpenMP, whose library comes with the compiler
+# apt keeps its downloads in the cache mount: `docker-clean`, which would delete them, is covered for this step.
+# hadolint ignore=DL3008
+RUN --mount=type=bind,from=cog,source=apt/keep-downloads,target=/etc/apt/apt.conf.d/docker-clean \
+    --mount=type=cache,id=cog-apt-archives-nvidia-cuda-12-4-1-base-ubuntu22-04,target=/var/cache/apt,sharing=locked \
+    --mount=type=cache,id=cog-apt-lists-nvidia-cuda-12-4-1-base-ubuntu22-04,target=/var/lib/apt/lists,sharing=locked \
+    apt-get update -qq \
+    && apt-get install -qqy --no-install-recommends \
+        ca-certificates \
+        libgl1 \
+        libgomp1
+
+# cog.yaml: build.python_version
+# It is the image's own Python, so pip may install into it. A login shell forgets PATH: the links are for that.
+ARG UV_PYTHON_INSTALL_DIR=/opt/python \
+    UV_PYTHON_DOWNLOADS_JSON_URL \
+    UV_PYTHON_INSTALL_MIRROR
+ENV PATH="/opt/python/current/bin:$PATH"
+RUN --mount=type=bind,from=uv,source=/uv,target=/usr/local/bin/uv \
+    --mount=type=cache,id=cog-uv,target=/root/.cache/uv \
+    uv python install --no-bin --compile-bytecode 3.11 \
+    && python="$(uv python find --managed-python 3.11)" \
+    && ln -s "${python%/bin/*}" /opt/python/current \
+    && rm -f /opt/python/current/lib/python3.*/EXTERNALLY-MANAGED \
+    && printf '#!/bin/sh\nexec %s -m pip "$@"\n' /opt/python/current/bin/python3 > /tmp/pip \
+    && for name in pip pip3; do command -v $name > /dev/null || install /tmp/pip /opt/python/current/bin/$name; done \
+    && rm /tmp/pip \
+    && ln -sf /opt/python/current/bin/python3 /usr/local/bin/python3 \
+    && ln -sf python3 /usr/local/bin/python
+
+# First on the path: a model that installs its own `cog` still gets this one.
+COPY --link --from=server /layer /
+RUN /opt/python/current/bin/python3 -c 'import pathlib, site; folder = pathlib.Path(site.getsitepackages()[0]); folder.mkdir(parents=True, exist_ok=True); (folder / "cog.pth").write_text("import sys; sys.path.insert(0, \"/opt/cog/lib/model\")\n")' \
+    && /opt/python/current/bin/python3 -m compileall -q /opt/cog/lib/model
+
+ARG TORCH_CUDA_ARCH_LIST="7.0 7.5 8.0 8.6 9.0"
+
+# cog.yaml: build.python_packages
+RUN --mount=type=bind,from=uv,source=/uv,target=/usr/local/bin/uv \
+    --mount=type=cache,id=cog-uv,target=/root/.cache/uv \
+    --mount=type=bind,from=cog,source=requirements,target=/tmp/requirements,rw \
+    ["/bin/sh", "-c", "uv --no-config --directory /tmp/requirements pip install --python /opt/python/current/bin/python3 --break-system-packages --compile-bytecode --no-editable --index-strategy unsafe-best-match -r .cog-packages.txt --excludes .cog-compiled.txt ninja packaging psutil 'setuptools<81' wheel && uv --no-config --directory /tmp/requirements pip install --python /opt/python/current/bin/python3 --break-system-packages --compile-bytecode --no-editable --index-strategy unsafe-best-match -r .cog-packages.txt --no-build-isolation-package flash-attn"]
+
+FROM base AS packages
+
+# cog.yaml: build.system_packages
+# ca-certificates: Python's own downloads need it
+# libgomp1: compiled packages use OpenMP, whose library comes with the compiler
+# apt keeps its downloads in the cache mount: `docker-clean`, which would delete them, is covered for this step.
+# hadolint ignore=DL3008
+RUN --mount=type=bind,from=cog,source=apt/keep-downloads,target=/etc/apt/apt.conf.d/docker-clean \
+    --mount=type=cache,id=cog-apt-archives-nvidia-cuda-12-4-1-base-ubuntu22-04,target=/var/cache/apt,sharing=locked \
+    --mount=type=cache,id=cog-apt-lists-nvidia-cuda-12-4-1-base-ubuntu22-04,target=/var/lib/apt/lists,sharing=locked \
+    apt-get update -qq \
+    && apt-get install -qqy --no-install-recommends \
+        ca-certificates \
+        libgl1 \
+        libgomp1
+
+# The same folder as where it was made: interpreter, packages and scripts know where they are.
+COPY --link --from=compile /opt/python /opt/python
+COPY --link --from=server /layer /
+ENV PATH="/opt/python/current/bin:$PATH"
+RUN ln -sf /opt/python/current/bin/python3 /usr/local/bin/python3 \
+    && ln -sf python3 /usr/local/bin/python \
+    && /opt/python/current/bin/python3 -m compileall -q /opt/cog/lib/model
+
+# cog.yaml: build.run[0]
+RUN --mount=type=cache,id=cog-pip,target=/root/.cache/pip \
+    ["/bin/sh", "-c", "echo done > /etc/marker"]
+
+# `--target freeze` gives pip_freeze.txt; nothing of it is in the model's image.
+FROM packages AS frozen
+RUN --mount=type=bind,from=uv,source=/uv,target=/usr/local/bin/uv \
+    --mount=type=cache,id=cog-uv,target=/root/.cache/uv \
+    uv pip freeze --python /opt/python/current/bin/python3 > /pip_freeze.txt
+
+FROM scratch AS freeze
+COPY --from=frozen /pip_freeze.txt /
+
+FROM packages AS model
+ENV COG_PREDICT="predict.py:Predictor" \
+    COG_PYTHON="/opt/python/current/bin/python3"
+EXPOSE 5000
+HEALTHCHECK --interval=30s --timeout=5s --start-period=20m CMD ["/opt/cog/venv/bin/python", "-m", "cog_server.probe"]
+ENTRYPOINT ["/opt/cog/venv/bin/dumb-init", "--single-child", "--"]
+CMD ["/opt/cog/venv/bin/python", "-m", "cog_server"]
+WORKDIR /src
+# The source comes last and linked: an edit makes this layer anew, and no other.
+COPY --link . /src
