@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from packaging.version import Version
 
@@ -184,7 +185,7 @@ def make_plan(config: Config, stack: Stack, requirements: Requirements, options:
         compile_variables=_compile_variables(stack),
         install=_install(config, stack, requirements, model_python),
         run=run[stack.compile_run_count :],
-        settings=_settings(config, model_python),
+        settings=_settings(config, stack, model_python),
         port=PORT,
         workdir=WORKDIR,
         config_file=options.config_name if options.config_name != "cog.yaml" else None,
@@ -343,13 +344,16 @@ def _compile_variables(stack: Stack) -> tuple[tuple[str, str], ...]:
     return (("TORCH_CUDA_ARCH_LIST", " ".join(archs)),) if archs else ()
 
 
-def _settings(config: Config, model_python: PythonPlan) -> tuple[tuple[str, str], ...]:
+def _settings(config: Config, stack: Stack, model_python: PythonPlan) -> tuple[tuple[str, str], ...]:
     """What the server reads. None of it is known to an earlier layer, so an edit of cog.yaml here rebuilds nothing."""
     settings = {"COG_PYTHON": model_python.path}
     if config.predict:
         settings["COG_PREDICT"] = config.predict
     if config.train:
         settings["COG_TRAIN"] = config.train
+    if stack.gpu_needs:
+        needs = {name: value for name, value in asdict(stack.gpu_needs).items() if value}
+        settings["COG_GPU_NEEDS"] = json.dumps(needs, separators=(",", ":"))
     if config.concurrency:
         settings["COG_MAX_CONCURRENCY"] = str(config.concurrency.max)
     return tuple(sorted(settings.items()))

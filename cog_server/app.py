@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from cog.version import __version__
 from cog_server.files.fetch import FileFetcher
+from cog_server.gpu import GpuCheck
 from cog_server.logs import ModelLog
 from cog_server.routes.docs import add_docs_routes
 from cog_server.routes.health import add_health_routes
@@ -23,13 +24,18 @@ def create_app(settings: Settings) -> FastAPI:
     supervisor = Supervisor(settings, on_text=ModelLog(settings.log_format).write)
     fetcher = FileFetcher(max_bytes=settings.max_file_bytes)
     runner = JobRunner(settings, supervisor, fetcher)
+    gpu = GpuCheck(settings.gpu_needs) if settings.gpu_needs else None
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if gpu is not None:
+            gpu.start()
         await supervisor.start()
         try:
             yield
         finally:
+            if gpu is not None:
+                await gpu.stop()
             await runner.drain(settings.drain_s)
             await supervisor.stop(settings.cancel_grace_s)
             await fetcher.close()
@@ -38,6 +44,6 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(title="Cog", version=__version__, openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.router.redirect_slashes = False
     add_prediction_routes(app, settings, supervisor, runner)
-    add_health_routes(app, supervisor, runner, mode=settings.mode)
+    add_health_routes(app, supervisor, runner, gpu, mode=settings.mode)
     add_docs_routes(app, supervisor)
     return app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -11,6 +12,29 @@ from pathlib import Path
 
 class SettingsError(Exception):
     """An environment variable or flag has a value that means nothing."""
+
+
+@dataclass(frozen=True)
+class GpuNeeds:
+    """What the image asks of the machine: `cuda` x.y, the oldest `driver`, the kernels (`sm`) that `package` has."""
+
+    cuda: str
+    driver: str | None = None
+    package: str | None = None
+    sm: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, text: str) -> GpuNeeds:
+        """Read the image's own description. Raises ValueError if it is none."""
+        document = json.loads(text)
+        if not isinstance(document, dict) or not isinstance(document.get("cuda"), str):
+            raise ValueError(f"{text[:100]!r} is not an object with `cuda`")
+        sm = document.get("sm") or ()
+        driver, package = document.get("driver"), document.get("package")
+        texts = (driver, package, *sm) if isinstance(sm, list | tuple) else (sm,)
+        if not all(each is None or isinstance(each, str) for each in texts) or isinstance(sm, str):
+            raise ValueError(f"{text[:100]!r} has a value that is not text")
+        return cls(document["cuda"], driver, package, tuple(sm))
 
 
 @dataclass(frozen=True)
@@ -33,6 +57,7 @@ class Settings:
     drain_s: float = 30.0
     log_format: str = "json"
     log_level: str = "info"
+    gpu_needs: GpuNeeds | None = None
 
 
 def read_settings(environment: Mapping[str, str], *, mode: str = "predict", **given: object) -> Settings:
@@ -56,6 +81,7 @@ def read_settings(environment: Mapping[str, str], *, mode: str = "predict", **gi
         "max_queue": reader.number("COG_MAX_QUEUE", 1000, least=0, most=1_000_000),
         "setup_timeout_s": reader.seconds("COG_SETUP_TIMEOUT"),
         "log_format": reader.choice("LOG_FORMAT", ("json", "console"), "json"),
+        "gpu_needs": reader.gpu_needs("COG_GPU_NEEDS"),
         "log_level": reader.choice("COG_LOG_LEVEL", ("debug", "info", "warning", "error"), "info"),
     }
     values.update({name: value for name, value in given.items() if value is not None})
@@ -82,6 +108,15 @@ class _Reader:
         if not value.isascii() or not value.isdigit() or not least <= int(value) <= most:
             raise SettingsError(f"{name} is {value!r}; it must be a whole number from {least} to {most}")
         return int(value)
+
+    def gpu_needs(self, name: str) -> GpuNeeds | None:
+        value = self.text(name)
+        if value is None:
+            return None
+        try:
+            return GpuNeeds.from_json(value)
+        except ValueError as error:
+            raise SettingsError(f"{name} is not what cog writes into an image: {error}") from error
 
     def seconds(self, name: str) -> float | None:
         value = self.text(name)

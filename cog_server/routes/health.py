@@ -10,12 +10,15 @@ from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
 
 from cog.version import __version__
+from cog_server.gpu import GpuCheck
 from cog_server.routes.answers import json_answer, problem
 from cog_server.runner import JobRunner
 from cog_server.worker.supervisor import State, Supervisor
 
 
-def add_health_routes(app: FastAPI, supervisor: Supervisor, runner: JobRunner, *, mode: str) -> None:
+def add_health_routes(
+    app: FastAPI, supervisor: Supervisor, runner: JobRunner, gpu: GpuCheck | None, *, mode: str
+) -> None:
     """Add `/`, `/health-check`, `/livez` and `/readyz` to `app`. None of them waits for the model."""
 
     async def links(request: HTTPRequest) -> Response:
@@ -35,7 +38,8 @@ def add_health_routes(app: FastAPI, supervisor: Supervisor, runner: JobRunner, *
     async def health_check(request: HTTPRequest) -> Response:
         healthy, error = await supervisor.healthcheck()
         status = health_status(supervisor, runner) if healthy else "UNHEALTHY"
-        return json_answer(_report(supervisor, status, error))
+        report = _report(supervisor, status, error)
+        return json_answer(report | {"gpu": gpu.to_json()} if gpu is not None else report)
 
     async def livez(request: HTTPRequest) -> Response:
         return json_answer({"status": "alive"})

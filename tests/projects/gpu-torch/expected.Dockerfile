@@ -55,7 +55,8 @@ FROM scratch AS freeze
 COPY --from=frozen /pip_freeze.txt /
 
 FROM packages AS model
-ENV COG_PREDICT="predict.py:Predictor" \
+ENV COG_GPU_NEEDS="{\"cuda\":\"12.4\",\"driver\":\"525.60.13\",\"package\":\"torch 2.6.0\",\"sm\":[\"sm_50\",\"sm_60\",\"sm_70\",\"sm_75\",\"sm_80\",\"sm_86\",\"sm_90\"]}" \
+    COG_PREDICT="predict.py:Predictor" \
     COG_PYTHON="/usr/local/bin/python3"
 EXPOSE 5000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20m CMD ["/opt/cog/venv/bin/python", "-m", "cog_server.probe"]
