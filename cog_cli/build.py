@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from cog_cli.console import console
 from cog_cli.engines.base import BuildOptions, BuildOrder
-from cog_cli.project import Project, read_spec, resolve
+from cog_cli.errors import UsageError
+from cog_cli.lock_file import read_lock, resolve_locked
+from cog_cli.project import Project, Resolved, default_platform, read_spec, resolve
 
 
 def order_build(project: Project, options: BuildOptions) -> BuildOrder:
@@ -14,15 +16,24 @@ def order_build(project: Project, options: BuildOptions) -> BuildOrder:
     """
     for warning in project.warnings:
         console.warn(warning)
-    resolved = resolve(
+    resolved = resolve_for(project, options)
+    for warning in resolved.stack.warnings:
+        console.warn(warning)
+    spec = read_spec(project)
+    train_spec = read_spec(project, mode="train") if project.config.train else None
+    return BuildOrder(project, resolved, spec, train_spec, options.tag or project.image_name, options)
+
+
+def resolve_for(project: Project, options: BuildOptions) -> Resolved:
+    """What the project comes to: as its lock says, if that is asked for. Raises CogError."""
+    if options.is_locked and options.base_image is not None:
+        raise UsageError("--base-image and --locked exclude each other: cog.lock names the base image")
+    if options.is_locked:
+        return resolve_locked(project, read_lock(project), platform=options.platform or default_platform())
+    return resolve(
         project,
         platform=options.platform,
         base_image=options.base_image,
         host=options.host,
         is_offline=options.is_offline,
     )
-    for warning in resolved.stack.warnings:
-        console.warn(warning)
-    spec = read_spec(project)
-    train_spec = read_spec(project, mode="train") if project.config.train else None
-    return BuildOrder(project, resolved, spec, train_spec, options.tag or project.image_name, options)

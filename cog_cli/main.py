@@ -25,6 +25,7 @@ EXIT_INTERRUPTED = 130
 COMMANDS = {
     "init": ("init", "Write the files of a new model."),
     "build": ("build", "Build a Docker image from cog.yaml."),
+    "lock": ("lock", "Write cog.lock: images and packages with digests."),
     "predict": ("predict", "Run a prediction."),
     "train": ("train", "Run a training."),
     "serve": ("serve", "Serve the model over HTTP."),

@@ -129,6 +129,7 @@ def build_options(function: F) -> F:
         click.option("--ca-cert", metavar="CERT", envvar="COG_CA_CERT", help="Trust these certificates in the build."),
         click.option("--ca-in-image", is_flag=True, help="Trust them in the finished image too."),
         click.option("--base-image", metavar="IMAGE", callback=checked(check_reference), help="Build on this image."),
+        click.option("--locked", is_flag=True, help="Build exactly what cog.lock says."),
         click.option("--label", "labels", metavar="NAME=VALUE", multiple=True, callback=_labels),
         offline,
     ]
@@ -156,4 +157,5 @@ def gather(tag: str | None = None, **flags: Any) -> BuildOptions:
             asks_here=flags.get("asks_here", False),
         ),
         is_offline=flags["is_offline"],
+        is_locked=flags["locked"],
     )

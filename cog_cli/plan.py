@@ -313,7 +313,7 @@ def _install(config: Config, stack: Stack, requirements: Requirements, model_pyt
         written.append((COMPILED_FILE, stack.compiled))
         shared = [word for name in stack.compiled for word in ("--no-build-isolation-package", name)]
         calls = (
-            (*arguments, "--excludes", COMPILED_FILE, *_build_tools(stack, requirements)),
+            (*arguments, "--excludes", COMPILED_FILE, *build_tools(stack, requirements)),
             (*arguments, *shared),
         )
     key = "build.python_requirements" if source else "build.python_packages"
@@ -325,11 +325,15 @@ def _install(config: Config, stack: Stack, requirements: Requirements, model_pyt
     return Install(key, text, calls, tuple(written))
 
 
-def _build_tools(stack: Stack, requirements: Requirements) -> tuple[str, ...]:
+def build_tools(stack: Stack, requirements: Requirements) -> tuple[str, ...]:
+    """Lines for what `stack.compiled` is built with, less what the user asks for in another version."""
+    if not stack.compiled:
+        return ()
     torch = stack.torch.version if stack.torch else ""
     is_old = Version(torch) < Version("2.1") if torch else False
     tools = {**_BUILD_TOOLS, "setuptools": _SETUPTOOLS_OF_OLD_TORCH if is_old else _SETUPTOOLS}
     named = {entry.name for entry in requirements.entries}
+    named |= {match[0].lower() for line in stack.packages if (match := re.match(r"[\w.-]+", line))}
     return tuple(line for name, line in sorted(tools.items()) if name not in named)
 
 

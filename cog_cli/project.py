@@ -18,7 +18,7 @@ from cog_cli.config import Config, Locate, find_config, load_config
 from cog_cli.errors import CogError, ConfigError, Problem
 from cog_cli.requirements import Requirements, read_requirements
 from cog_cli.source import Undecidable, read_source
-from cog_cli.stack import Stack
+from cog_cli.stack import BaseImage, Stack
 
 _MAX_NAME = 30
 
@@ -44,10 +44,14 @@ class Project:
 
 @dataclass(frozen=True)
 class Resolved:
-    """What a project comes to: its packages and the versions of everything."""
+    """What a project comes to: its packages and the versions of everything.
+
+    `images` are what a lock says of the images to build on; empty without one.
+    """
 
     requirements: Requirements
     stack: Stack
+    images: tuple[BaseImage, ...] = ()
 
 
 def load_project(file: str | None = None, *, predict_is_required: bool = True) -> Project:

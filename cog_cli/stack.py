@@ -31,6 +31,23 @@ class GpuNeeds:
 
 
 @dataclass(frozen=True)
+class BaseImage:
+    """An image to build on, as it was when it was looked at.
+
+    `digest` is that of its registry's manifest (`sha256:...`); without one, `id` is what this engine calls it.
+    """
+
+    name: str
+    digest: str | None = None
+    id: str | None = None
+
+    @property
+    def reference(self) -> str:
+        """What a Dockerfile names: with the digest, where there is one."""
+        return f"{self.name}@{self.digest}" if self.digest and "@" not in self.name else self.name
+
+
+@dataclass(frozen=True)
 class Stack:
     """The resolved versions of one build; everything after this is text.
 
@@ -65,6 +82,11 @@ class Stack:
     compile_run_count: int = 0
     compiled: tuple[str, ...] = ()
     gpu_needs: GpuNeeds | None = None
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """Every image that is built on, the final one last."""
+        return (self.base_image, self.final_image) if self.final_image else (self.base_image,)
 
     def to_json(self) -> dict[str, object]:
         """The document `cog explain --json` prints."""

@@ -67,6 +67,11 @@ def python_debian(python: str) -> str:
     return "bullseye" if parts[2] >= _FIRST_BULLSEYE.get(parts[1], 0) else "buster"
 
 
+def glibc_of(image: str) -> str | None:
+    """The C library's version in an image, as far as its name tells."""
+    return next((version for system, version in _GLIBC.items() if system in image), None)
+
+
 @dataclass(frozen=True)
 class ImageWish:
     """What is asked of an nvidia/cuda image. `cuda` is the user's x.y or x.y.z, `near` the x.y to stay close to."""

@@ -85,6 +85,7 @@ class BuildOptions:
     labels: tuple[tuple[str, str], ...] = ()
     host: Host | None = None
     is_offline: bool = False
+    is_locked: bool = False
 
 
 @dataclass(frozen=True)

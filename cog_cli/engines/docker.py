@@ -28,6 +28,7 @@ from cog_cli.certificates import read_ca_bundle
 from cog_cli.console import console
 from cog_cli.context import StagedContext, stage_context
 from cog_cli.engines.base import BuildOrder, GpuNotAvailable, Image, ImageNotFound, RunningModel, RunOptions, Secret
+from cog_cli.engines.base_images import check_images
 from cog_cli.engines.buildx import BuildCall, find_docker, run_build
 from cog_cli.errors import CogError
 from cog_cli.labels import LABEL_CREATED, LABEL_FREEZE, image_labels
@@ -57,6 +58,7 @@ class DockerEngine:
 
     def build(self, order: BuildOrder) -> Image:
         docker_program = find_docker()
+        check_images(order.resolved.images)
         with tempfile.TemporaryDirectory(prefix="cog-build-") as name:
             folder = Path(name)
             secrets, plan_options = _certificates(order, folder)
