@@ -34,7 +34,6 @@ class BuildCall:
     secrets: tuple[Secret, ...] = ()
     arguments: Mapping[str, str] = field(default_factory=dict)
     platform: str | None = None
-    no_cache: bool = False
 
 
 class BuildFailed(CogError):
@@ -116,8 +115,6 @@ def _flags(call: BuildCall) -> list[str]:
         flags += ["--secret", f"id={secret.id},{place}"]
     if call.platform:
         flags += ["--platform", call.platform]
-    if call.no_cache:
-        flags.append("--no-cache")
     return flags
 
 

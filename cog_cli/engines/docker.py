@@ -263,8 +263,12 @@ class _Build:
         self._secrets = secrets
         self._folder = folder
         self._progress = BuildProgress(order.options.progress)
-        self._no_cache = order.options.no_cache
         self._train_spec = order.train_spec
+        self._arguments = {name: os.environ[name] for name in _PASSED_ARGUMENTS if os.environ.get(name)}
+        if order.options.no_cache:
+            # Not buildx's own --no-cache: the calls that follow (for the freeze, the labels) would find older layers
+            # than those just made. A value that no build had before is a key that all calls of this one share.
+            self._arguments["COG_FRESH"] = uuid.uuid4().hex
 
     def run(self) -> str:
         """Give the id of the finished image.
@@ -338,14 +342,10 @@ class _Build:
             output=output,
             labels=labels,
             secrets=self._secrets,
-            arguments={name: os.environ[name] for name in _PASSED_ARGUMENTS if os.environ.get(name)},
+            arguments=self._arguments,
             platform=self._order.options.platform,
-            no_cache=self._no_cache,
         )
-        result = run_build(self._docker, call, self._progress)
-        # What the first call built without a cache, the next ones may take.
-        self._no_cache = False
-        return result
+        return run_build(self._docker, call, self._progress)
 
 
 class _RunningContainer:

@@ -200,7 +200,7 @@ def test_a_lock_that_cannot_be_made_leaves_the_old_one(folder: Path) -> None:
     (folder / "cog.lock").write_text("old")
 
     with pytest.raises(CogError, match=r"packages of `build\.python_requirements` cannot be locked"):
-        write_lock(load_project(), platform="linux/amd64", ca_cert=None, identify=BaseImage)
+        write_lock(load_project(), platform="linux/amd64", ca_cert=None, is_offline=True, identify=BaseImage)
 
     assert (folder / "cog.lock").read_text() == "old"
     assert [path.name for path in folder.iterdir() if path.name.startswith(".cog")] == []

@@ -242,3 +242,16 @@ def test_a_package_that_is_not_the_locked_one_is_refused(
     assert "six" in answer.stderr
     assert "hash" in answer.stderr.lower()
     assert docker("images", "-q", f"{PREFIX}-forged") == ""
+
+
+def test_without_the_cache_the_image_itself_is_made_anew(
+    project: Project, cog: Cog, environment: dict[str, str]
+) -> None:
+    text = config('python_version: "3.11"', "python_packages: [six==1.16.0]", 'run: ["date +%s%N > /etc/built-at"]')
+    folder = project({"cog.yaml": text, "predict.py": LOOKS_AROUND})
+    old = build(cog, folder, "old", environment=environment)
+
+    new = build(cog, folder, "new", "--no-cache", environment=environment)
+
+    moments = [docker("run", "--rm", "--entrypoint", "cat", image, "/etc/built-at") for image in (old, new)]
+    assert int(moments[0]) < int(moments[1])

@@ -19,6 +19,8 @@ ARG APT_CONFIG="/run/cog-ca/apt.conf" \
     UV_LINK_MODE="copy" \
     UV_NO_PROGRESS="1" \
     WGETRC="/run/cog-ca/wgetrc"
+# Has a value only with --no-cache.
+ARG COG_FRESH
 # The sum makes another certificate another layer; a secret's content alone would not.
 RUN --mount=type=secret,id=cog-ca,target=/run/secrets/cog-ca,required=true \
     --mount=type=bind,from=cog,source=ca,target=/run/cog-ca \

@@ -21,6 +21,8 @@ ARG APT_CONFIG="/run/cog-ca/apt.conf" \
     UV_LINK_MODE="copy" \
     UV_NO_PROGRESS="1" \
     WGETRC="/run/cog-ca/wgetrc"
+# Has a value only with --no-cache.
+ARG COG_FRESH
 ENV NVIDIA_DRIVER_CAPABILITIES="compute,utility" \
     NVIDIA_VISIBLE_DEVICES="all" \
     PYTHONUNBUFFERED="1"

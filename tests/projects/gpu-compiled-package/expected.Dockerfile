@@ -13,6 +13,8 @@ ARG DEBIAN_FRONTEND="noninteractive" \
     UV_CACHE_DIR="/root/.cache/uv" \
     UV_LINK_MODE="copy" \
     UV_NO_PROGRESS="1"
+# Has a value only with --no-cache.
+ARG COG_FRESH
 ENV NVIDIA_DRIVER_CAPABILITIES="compute,utility" \
     NVIDIA_VISIBLE_DEVICES="all" \
     PYTHONUNBUFFERED="1"
@@ -53,6 +55,8 @@ ARG DEBIAN_FRONTEND="noninteractive" \
     UV_CACHE_DIR="/root/.cache/uv" \
     UV_LINK_MODE="copy" \
     UV_NO_PROGRESS="1"
+# Has a value only with --no-cache.
+ARG COG_FRESH
 ENV NVIDIA_DRIVER_CAPABILITIES="compute,utility" \
     NVIDIA_VISIBLE_DEVICES="all" \
     PYTHONUNBUFFERED="1"

@@ -11,6 +11,8 @@ ARG DEBIAN_FRONTEND="noninteractive" \
     UV_CACHE_DIR="/root/.cache/uv" \
     UV_LINK_MODE="copy" \
     UV_NO_PROGRESS="1"
+# Has a value only with --no-cache.
+ARG COG_FRESH
 ENV PYTHONUNBUFFERED="1"
 
 # The server's own environment. Nothing of the model is in it, so that all images of one base share its layer.
