@@ -105,6 +105,8 @@ def run_build(docker: str, call: BuildCall, progress: BuildProgress) -> str:
 def _flags(call: BuildCall) -> list[str]:
     flags = ["--progress", "plain", "--file", str(call.dockerfile), "--target", call.target]
     flags += ["--build-context", f"cog={call.cog_context}"]
+    # Without rewrite-timestamp, which would make the layers themselves reproducible: Docker's own image store passes
+    # over it, and its containerd store refuses it ('conflicts with "unpack"').
     flags += ["--output", call.output] if call.output else ["--load"]
     for name, value in sorted(call.labels.items()):
         flags += ["--label", f"{name}={value}"]

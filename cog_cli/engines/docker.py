@@ -265,6 +265,10 @@ class _Build:
         self._progress = BuildProgress(order.options.progress)
         self._train_spec = order.train_spec
         self._arguments = {name: os.environ[name] for name in _PASSED_ARGUMENTS if os.environ.get(name)}
+        if "SOURCE_DATE_EPOCH" in self._arguments:
+            # Byte code that holds no time, nor becomes invalid when all files get another one. A constant, not the
+            # epoch itself: that may be new with every commit, and would make every layer new.
+            self._arguments["PYC_INVALIDATION_MODE"] = "CHECKED_HASH"
         if order.options.no_cache:
             # Not buildx's own --no-cache: the calls that follow (for the freeze, the labels) would find older layers
             # than those just made. A value that no build had before is a key that all calls of this one share.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -255,3 +256,33 @@ def test_without_the_cache_the_image_itself_is_made_anew(
 
     moments = [docker("run", "--rm", "--entrypoint", "cat", image, "/etc/built-at") for image in (old, new)]
     assert int(moments[0]) < int(moments[1])
+
+
+def test_two_builds_without_the_cache_have_the_same_files_but_for_their_times(
+    project: Project, cog: Cog, environment: dict[str, str]
+) -> None:
+    text = config('python_version: "3.11"', "python_packages: [six==1.16.0, click==8.1.7]")
+    folder = project({"cog.yaml": text, "predict.py": LOOKS_AROUND})
+    environment |= {"SOURCE_DATE_EPOCH": "1700000000"}
+
+    one, two = (build(cog, folder, name, "--no-cache", environment=environment) for name in ("anew-one", "anew-two"))
+
+    assert files(one) == files(two)
+    created = docker("image", "inspect", "--format", "{{.Created}}", one, two).split()
+    assert created == ["2023-11-14T22:13:20Z"] * 2
+
+
+def files(image: str) -> dict[str, tuple[int, str, str]]:
+    """Mode, target and digest of every file in an image."""
+    container = docker("create", image)
+    try:
+        content = subprocess.run(["docker", "export", container], capture_output=True, check=True).stdout
+    finally:
+        docker("rm", container)
+    found = {}
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        for member in archive:
+            file = archive.extractfile(member) if member.isreg() else None
+            digest = hashlib.sha256(file.read()).hexdigest() if file else ""
+            found[member.name] = (member.mode, member.linkname, digest)
+    return found

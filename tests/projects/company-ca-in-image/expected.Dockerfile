@@ -19,8 +19,9 @@ ARG APT_CONFIG="/run/cog-ca/apt.conf" \
     UV_LINK_MODE="copy" \
     UV_NO_PROGRESS="1" \
     WGETRC="/run/cog-ca/wgetrc"
-# Has a value only with --no-cache.
-ARG COG_FRESH
+# The first has a value only with --no-cache, the second only with SOURCE_DATE_EPOCH.
+ARG COG_FRESH \
+    PYC_INVALIDATION_MODE
 # The sum makes another certificate another layer; a secret's content alone would not.
 RUN --mount=type=secret,id=cog-ca,target=/run/secrets/cog-ca,required=true \
     --mount=type=bind,from=cog,source=ca,target=/run/cog-ca \
@@ -61,7 +62,7 @@ FROM base AS packages
 # First on the path: a model that installs its own `cog` still gets this one.
 COPY --link --from=server /layer /
 RUN /usr/local/bin/python3 -c 'import pathlib, site; folder = pathlib.Path(site.getsitepackages()[0]); folder.mkdir(parents=True, exist_ok=True); (folder / "cog.pth").write_text("import sys; sys.path.insert(0, \"/opt/cog/lib/model\")\n")' \
-    && /usr/local/bin/python3 -m compileall -q /opt/cog/lib/model
+    && /usr/local/bin/python3 -m compileall -q --invalidation-mode checked-hash /opt/cog/lib/model
 
 # `--target freeze` gives pip_freeze.txt; nothing of it is in the model's image.
 FROM packages AS frozen

@@ -21,8 +21,9 @@ ARG APT_CONFIG="/run/cog-ca/apt.conf" \
     UV_LINK_MODE="copy" \
     UV_NO_PROGRESS="1" \
     WGETRC="/run/cog-ca/wgetrc"
-# Has a value only with --no-cache.
-ARG COG_FRESH
+# The first has a value only with --no-cache, the second only with SOURCE_DATE_EPOCH.
+ARG COG_FRESH \
+    PYC_INVALIDATION_MODE
 ENV NVIDIA_DRIVER_CAPABILITIES="compute,utility" \
     NVIDIA_VISIBLE_DEVICES="all" \
     PYTHONUNBUFFERED="1"
@@ -97,7 +98,7 @@ RUN --mount=type=secret,id=cog-ca,target=/run/secrets/cog-ca,required=true \
 # First on the path: a model that installs its own `cog` still gets this one.
 COPY --link --from=server /layer /
 RUN /opt/python/current/bin/python3 -c 'import pathlib, site; folder = pathlib.Path(site.getsitepackages()[0]); folder.mkdir(parents=True, exist_ok=True); (folder / "cog.pth").write_text("import sys; sys.path.insert(0, \"/opt/cog/lib/model\")\n")' \
-    && /opt/python/current/bin/python3 -m compileall -q /opt/cog/lib/model
+    && /opt/python/current/bin/python3 -m compileall -q --invalidation-mode checked-hash /opt/cog/lib/model
 
 # cog.yaml: build.python_packages
 RUN --mount=type=secret,id=cog-ca,target=/run/secrets/cog-ca,required=true \

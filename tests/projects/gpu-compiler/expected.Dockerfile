@@ -13,8 +13,9 @@ ARG DEBIAN_FRONTEND="noninteractive" \
     UV_CACHE_DIR="/root/.cache/uv" \
     UV_LINK_MODE="copy" \
     UV_NO_PROGRESS="1"
-# Has a value only with --no-cache.
-ARG COG_FRESH
+# The first has a value only with --no-cache, the second only with SOURCE_DATE_EPOCH.
+ARG COG_FRESH \
+    PYC_INVALIDATION_MODE
 ENV NVIDIA_DRIVER_CAPABILITIES="compute,utility" \
     NVIDIA_VISIBLE_DEVICES="all" \
     PYTHONUNBUFFERED="1"
@@ -55,8 +56,9 @@ ARG DEBIAN_FRONTEND="noninteractive" \
     UV_CACHE_DIR="/root/.cache/uv" \
     UV_LINK_MODE="copy" \
     UV_NO_PROGRESS="1"
-# Has a value only with --no-cache.
-ARG COG_FRESH
+# The first has a value only with --no-cache, the second only with SOURCE_DATE_EPOCH.
+ARG COG_FRESH \
+    PYC_INVALIDATION_MODE
 ENV NVIDIA_DRIVER_CAPABILITIES="compute,utility" \
     NVIDIA_VISIBLE_DEVICES="all" \
     PYTHONUNBUFFERED="1"
@@ -94,7 +96,7 @@ RUN --mount=type=bind,from=uv,source=/uv,target=/usr/local/bin/uv \
 # First on the path: a model that installs its own `cog` still gets this one.
 COPY --link --from=server /layer /
 RUN /opt/python/current/bin/python3 -c 'import pathlib, site; folder = pathlib.Path(site.getsitepackages()[0]); folder.mkdir(parents=True, exist_ok=True); (folder / "cog.pth").write_text("import sys; sys.path.insert(0, \"/opt/cog/lib/model\")\n")' \
-    && /opt/python/current/bin/python3 -m compileall -q /opt/cog/lib/model
+    && /opt/python/current/bin/python3 -m compileall -q --invalidation-mode checked-hash /opt/cog/lib/model
 
 ARG TORCH_CUDA_ARCH_LIST="7.0 7.5 8.0 8.6 9.0"
 
@@ -128,7 +130,7 @@ COPY --link --from=server /layer /
 ENV PATH="/opt/python/current/bin:$PATH"
 RUN ln -sf /opt/python/current/bin/python3 /usr/local/bin/python3 \
     && ln -sf python3 /usr/local/bin/python \
-    && /opt/python/current/bin/python3 -m compileall -q /opt/cog/lib/model
+    && /opt/python/current/bin/python3 -m compileall -q --invalidation-mode checked-hash /opt/cog/lib/model
 
 # `--target freeze` gives pip_freeze.txt; nothing of it is in the model's image.
 FROM packages AS frozen

@@ -13,8 +13,9 @@ ARG DEBIAN_FRONTEND="noninteractive" \
     UV_CACHE_DIR="/root/.cache/uv" \
     UV_LINK_MODE="copy" \
     UV_NO_PROGRESS="1"
-# Has a value only with --no-cache.
-ARG COG_FRESH
+# The first has a value only with --no-cache, the second only with SOURCE_DATE_EPOCH.
+ARG COG_FRESH \
+    PYC_INVALIDATION_MODE
 ENV PYTHONUNBUFFERED="1"
 
 # The server's own environment. Nothing of the model is in it, so that all images of one base share its layer.
@@ -53,7 +54,7 @@ RUN --mount=type=bind,from=cog,source=apt/keep-downloads,target=/etc/apt/apt.con
 # First on the path: a model that installs its own `cog` still gets this one.
 COPY --link --from=server /layer /
 RUN /usr/local/bin/python3 -c 'import pathlib, site; folder = pathlib.Path(site.getsitepackages()[0]); folder.mkdir(parents=True, exist_ok=True); (folder / "cog.pth").write_text("import sys; sys.path.insert(0, \"/opt/cog/lib/model\")\n")' \
-    && /usr/local/bin/python3 -m compileall -q /opt/cog/lib/model
+    && /usr/local/bin/python3 -m compileall -q --invalidation-mode checked-hash /opt/cog/lib/model
 
 # cog.yaml: build.run[0]
 RUN --mount=type=cache,id=cog-pip,target=/root/.cache/pip \
