@@ -105,7 +105,7 @@ class Array:
         ((n for n in range(3)), [0, 1, 2]),
         ("ä€", "ä€"),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_what_predict_returns_becomes_json(value: Any, expected: Any, tmp_path: pathlib.Path) -> None:
     encoded = encode_output(value, str(tmp_path))
@@ -134,7 +134,11 @@ def test_a_picture_becomes_a_png(tmp_path: pathlib.Path) -> None:
     assert pathlib.Path(path).read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), object(), {("a",): 1}, "\ud800"], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), float("inf"), object(), {("a",): 1}, "\ud800"],
+    ids=["nan", "inf", "object", "key", "surrogate"],
+)
 def test_what_json_cannot_carry_is_refused_with_its_place(value: Any, tmp_path: pathlib.Path) -> None:
     with pytest.raises((TypeError, ValueError), match=r"output\.a"):
         encode_output({"a": value}, str(tmp_path))
