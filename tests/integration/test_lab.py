@@ -134,9 +134,9 @@ def test_a_socket_without_permission_is_said_with_what_to_do(project: Project, t
         for parent in [folder, *folder.parents][:4]:
             parent.chmod(0o755)
         script = "import os, sys; os.setgid(65534); os.setuid(65534); sys.argv = ['cog', 'build'];"
-        script += "from cog_cli.engines.docker import connect\ntry:\n  connect()\nexcept Exception as e: print(e.message, e.hint)"
+        script += "from cog_cli.engines.connection import connect\ntry:\n  connect()\nexcept Exception as e: print(e.message, e.hint)"
         answer = subprocess.run(
-            [sys.executable, "-c", "from cog_cli.engines import docker\n" + script],
+            [sys.executable, "-c", "from cog_cli.engines import connection\n" + script],
             cwd=folder,
             env={**os.environ, "DOCKER_HOST": f"unix://{path}"},
             capture_output=True,
