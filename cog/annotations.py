@@ -143,7 +143,8 @@ class _Translator:
             # A member behind an alias may itself be a union, or nullable: one flat union says the same.
             nullable = nullable or spec.nullable
             members.extend(spec.items if spec.kind == "union" else [dataclasses.replace(spec, nullable=False)])
-        unique = list(dict.fromkeys(members))
+        # Not by hash: the default of an object's field may be a list.
+        unique = list({repr(spec): spec for spec in members}.values())
         if len(unique) == 1:
             return dataclasses.replace(unique[0], nullable=nullable)
         return TypeSpec("union", items=tuple(unique), nullable=nullable)
@@ -163,7 +164,11 @@ class _Translator:
             return TypeSpec("set", items=(self._element((), name, "set"),))
         if cls in _DICTS:
             return TypeSpec("dict", items=(TypeSpec("any"),))
-        found = object_fields(cls)
+        try:
+            found = object_fields(cls)
+        except SignatureError as error:
+            error.name = error.name or name
+            raise
         if found is not None:
             return self._object(cls, found, name)
         if self.is_output:

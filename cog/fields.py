@@ -261,7 +261,7 @@ def _violation(spec: FieldSpec, value: Any) -> Optional[str]:
             return f"is shorter than min_length={spec.min_length}"
         if spec.max_length is not None and len(value) > spec.max_length:
             return f"is longer than max_length={spec.max_length}"
-        # Not against `regex`: a pattern that backtracks would hang the build. The server's engine is linear.
+        # Not against `regex`: a pattern that backtracks would hang the build.
     if isinstance(value, list):
         if spec.min_items is not None and len(value) < spec.min_items:
             return f"has fewer items than min_items={spec.min_items}"

@@ -36,7 +36,13 @@ def _hints(cls: Any) -> Dict[str, Any]:
             return typing.get_type_hints(cls, include_extras=True)
         return typing.get_type_hints(cls)
     except NameError as error:
-        raise SignatureError(f"{error} (in the annotations of {cls.__name__})") from error
+        raise SignatureError(undefined_name(error)) from error
+
+
+def undefined_name(error: NameError) -> str:
+    """`X is not defined`, of a NameError; Python before 3.10 tells the name in the message only."""
+    parts = str(error).split("'")
+    return f"{parts[1]} is not defined" if len(parts) == 3 else str(error)
 
 
 def _is_pydantic(cls: Any) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Dict, List, Optional, Tuple
 from cog.annotations import ITERATORS, split_annotated, type_spec
 from cog.fields import field_info, field_spec
 from cog.input import FieldInfo
+from cog.objects import undefined_name
 from cog.predictor import entry_method
 from cog.spec import FieldSpec, OutputSpec, PredictorSpec, SignatureError, TypeSpec
 
@@ -27,7 +28,7 @@ def read_signature(target: Any, *, mode: str = "predict") -> PredictorSpec:
         returns = inspect.signature(function).return_annotation
         hints = _resolve_hints(function)
     except NameError as error:  # Python 3.14 evaluates annotations only now
-        raise SignatureError(_undefined(error), name=method or mode) from error
+        raise SignatureError(undefined_name(error), name=method or mode) from error
     except (TypeError, ValueError) as error:
         raise SignatureError(f"its signature cannot be read: {error}", name=method or mode) from error
     if method and not isinstance(inspect.getattr_static(target, method), (staticmethod, classmethod)):
@@ -177,15 +178,10 @@ def _culprit(function: Any) -> Optional[SignatureError]:
         try:
             _evaluate(alone, getattr(function, "__globals__", {}))
         except NameError as error:
-            return SignatureError(_undefined(error), name="output" if name == "return" else name)
+            return SignatureError(undefined_name(error), name="output" if name == "return" else name)
         except Exception as error:
             return SignatureError(f"its annotation {annotation!r} cannot be evaluated: {error}", name=name)
     return None
-
-
-def _undefined(error: NameError) -> str:
-    parts = str(error).split("'")
-    return f"{parts[1]} is not defined" if len(parts) == 3 else str(error)
 
 
 __all__ = ["describe", "field_info", "input_spec", "output_spec", "read_signature"]

@@ -52,7 +52,8 @@ def attribute(reading: Reading, value: Any, name: str, node: ast.AST, scope: Sco
         return getattr(value, name)
     if isinstance(value, pathlib.PurePath):
         return path_attribute(value, name)
-    if reading.class_record(type(value)) is not None and not isinstance(value, Enum):
+    is_made = reading.class_record(type(value)) is not None and not isinstance(value, Enum)
+    if is_made or is_named_tuple(type(value)):
         return _instance_attribute(value, name)
     if reading.function_record(value) is not None and name in vars(value):
         return vars(value)[name]
@@ -77,3 +78,8 @@ def _instance_attribute(value: Any, name: str) -> Any:
     if name not in fields:
         raise Unsure(f"`.{name}` of a {type(value).__name__} is not known")
     return getattr(value, name)
+
+
+def is_named_tuple(cls: type) -> bool:
+    """Whether a class is a NamedTuple, by whichever spelling."""
+    return issubclass(cls, tuple) and hasattr(cls, "_fields")

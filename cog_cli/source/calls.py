@@ -9,6 +9,7 @@ from enum import EnumMeta
 from typing import Any
 
 from cog.input import FieldInfo
+from cog_cli.source.attributes import is_named_tuple
 from cog_cli.source.budget import OutOfSteps, TooMuch
 from cog_cli.source.natives import call_native
 from cog_cli.source.operations import need_comparable
@@ -55,7 +56,10 @@ def _call(reading: Reading, function: Any, args: list[Any], kwargs: dict[str, An
         return function.function(*args, **kwargs)
     if isinstance(function, FieldInfo):
         raise Unsure("Input(...) is not a function")
-    if reading.class_record(function) is not None or (isinstance(function, EnumMeta) and len(function)):
+    is_made = isinstance(function, type) and (
+        is_named_tuple(function) or (isinstance(function, EnumMeta) and len(function))
+    )
+    if is_made or reading.class_record(function) is not None:
         return _instantiate(reading, function, args, kwargs)
     result = call_native(reading, function, args, kwargs, node, scope)
     if result is not ABSENT:
@@ -110,8 +114,7 @@ def _instantiate(reading: Reading, cls: Any, args: list[Any], kwargs: dict[str, 
             raise Unsure(f"this call of {cls.__name__} is not followed")
         need_comparable(reading, args[0])
         return cls(*args)
-    is_record = is_dataclass(cls) or (issubclass(cls, tuple) and hasattr(cls, "_fields"))
-    if is_record or (issubclass(cls, dict) and hasattr(cls, "__total__")):
+    if is_dataclass(cls) or is_named_tuple(cls) or (issubclass(cls, dict) and hasattr(cls, "__total__")):
         # Their constructors are Python's own; one written by the project is a stand-in, which raises.
         return cls(*args, **kwargs)
     raise Unsure(f"making a {cls.__name__} is not followed")

@@ -13,7 +13,7 @@ from cog.spec import PredictorSpec, SignatureError
 from cog_cli.source.finish import find_gap
 from cog_cli.source.reading import FunctionRecord, LazyAnnotation, Reading
 from cog_cli.source.resolve import resolve
-from cog_cli.source.values import Place, StandInCalled, Unknown
+from cog_cli.source.values import Place, StandInCalled, Undecidable, Unknown
 
 # What of a predictor class decides its API.
 _DECISIVE = ("predict", "run", "setup", "__init__", "__new__", "__init_subclass__", "__class_getitem__")
@@ -32,20 +32,27 @@ def describe_target(reading: Reading, target: Any, name: str, place: Place, *, m
         raise _placed(SignatureError(str(error)), place) from error
     places = _places(reading, target, function, place)
     gaps = _complete(reading, function)
+    missing = [gap.to_error("output" if part == "return" else part) for part, gap in gaps.items()]
+    wrong = [error for error in missing if not isinstance(error, Undecidable)]
     try:
         spec = read_signature(target, mode=mode)
     except SignatureError as error:
-        for item in (error, *error.others):
+        found = [error, *error.others]
+        for item in found:
             _placed(item, places.get(item.name.split(".")[0], place))
-        raise
+        raise _together([*found, *wrong]) from error
     except StandInCalled as error:
         raise Unknown("it runs code of the project", place).to_error(name) from error
-    if gaps:
-        errors = [gap.to_error("" if part == "return" else part) for part, gap in gaps.items()]
-        errors.sort(key=lambda error: type(error) is not SignatureError)
-        errors[0].others = tuple(errors[1:])
-        raise errors[0]
+    if missing:
+        raise _together(wrong or missing)
     return spec
+
+
+def _together(errors: list[SignatureError]) -> SignatureError:
+    """The first of `errors` in the source, with the rest as its `others`."""
+    errors.sort(key=lambda error: (error.line or 0, error.column or 0))
+    errors[0].others = tuple(errors[1:])
+    return errors[0]
 
 
 def _class_problem(reading: Reading, cls: type) -> Unknown | None:

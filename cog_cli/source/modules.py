@@ -69,7 +69,7 @@ class SourceModule:
                 return found
         if name in self.scope.names:
             return self.scope.names[name]
-        if name in ("__name__", "__file__", "__path__", "__package__", "__spec__"):
+        if name.startswith("__") and name not in ("__import__", "__debug__"):
             return Unknown(f"`{name}` is known only where the model runs", Place(self.source.name))
         return vars(builtins).get(name, ABSENT)
 

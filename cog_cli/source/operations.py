@@ -211,7 +211,7 @@ def iterate(reading: Reading, value: Any) -> list[Any]:
 
 def index(reading: Reading, value: Any, key: Any) -> Any:
     """`value[key]`. Raises Unsure, or what Python raises."""
-    if type(value) in (list, tuple, str, range):
+    if type(value) in (list, str, range) or isinstance(value, tuple):
         if not isinstance(key, (int, slice)):
             raise Unsure("this index is not evaluated")
         return value[key]

@@ -1,16 +1,9 @@
 """Objects as inputs: dataclasses, named tuples, typed dicts and cog.BaseModel, inside each other."""
 
-import sys
 from dataclasses import dataclass, field
-from typing import ClassVar, Dict, List, NamedTuple, Optional
+from typing import ClassVar, Dict, List, NamedTuple, Optional, TypedDict
 
 from cog import BaseModel, BasePredictor, Input, Path
-
-if sys.version_info >= (3, 8):
-    from typing import TypedDict
-else:
-    from typing_extensions import TypedDict
-
 
 class Point(NamedTuple):
     x: float
@@ -20,10 +13,6 @@ class Point(NamedTuple):
 class Box(TypedDict, total=False):
     left: int
     right: int
-
-
-class LabelledBox(Box):
-    label: str
 
 
 @dataclass(frozen=True)
@@ -54,7 +43,7 @@ class Predictor(BasePredictor):
         settings: Settings,
         size: NamedSize,
         point: Point = Point(1.5),
-        boxes: Dict[str, LabelledBox] = {},  # noqa: B006 - defaults are copied
+        boxes: Dict[str, Box] = {},  # noqa: B006 - defaults are copied
         plain: Size = Size(3, height=4),
         image: Optional[Path] = None,
     ) -> Settings:
