@@ -13,6 +13,7 @@ help: ## Print this help
 install: $(STAMP) ## Install cog and its development tools in .venv
 
 $(STAMP): setup.cfg pyproject.toml requirements-dev.lock
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo "Python's venv is missing. On Debian: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

@@ -46,6 +46,7 @@ class SourceModule:
         self._begun: set[int] = set()
         self._position: int | None = None
         self._covered: set[str] = set()
+        self._searching: set[str] = set()
         # (index of the statement, module or Unknown): what may have bound names without writing them.
         self._stars: list[tuple[int, Any]] = []
 
@@ -100,21 +101,29 @@ class SourceModule:
             return Unknown(f"{self.source.name} computes its names in __getattr__", Place(self.source.name))
         return ABSENT
 
-    def exports(self, name: str) -> bool:
-        """Whether `from module import *` brings `name`."""
-        listed = self._listed()
-        return not name.startswith("_") if listed is None else name in listed
+    def starred(self, name: str) -> Any:
+        """What `from module import *` binds to `name`, ABSENT if it does not."""
+        if name in self._searching:  # modules that import * of each other
+            return ABSENT
+        self._searching.add(name)
+        try:
+            return self._starred(name)
+        finally:
+            self._searching.discard(name)
 
-    def _listed(self) -> Any:
+    def _starred(self, name: str) -> Any:
         if "__all__" not in self.pieces.binders:
-            return None
-        value = self.attribute("__all__")
-        unknown = isinstance(value, Unknown) or self.modules.reading.find_unknown(value) is not None
-        return None if unknown or not isinstance(value, (list, tuple)) else value
+            return ABSENT if name.startswith("_") else self.attribute(name)
+        listed = self.attribute("__all__")
+        unknown = self.modules.reading.find_unknown(listed)
+        if unknown is not None or not isinstance(listed, (list, tuple)):
+            found = self.attribute(name)
+            return found if found is ABSENT else Unknown(f"__all__ of {self.name} is not known", self.place(None))
+        return self.attribute(name) if name in listed else ABSENT
 
     def _star_member(self, star: Any, name: str) -> Any:
         if isinstance(star, SourceModule):
-            return star.attribute(name) if star.exports(name) else ABSENT
+            return star.starred(name)
         if isinstance(star, KnownModule):
             return find_known(star.path, name) if name in star_names(star.path) else ABSENT
         # No package replaces the builtin types; some replace `min` or `open`.
@@ -188,7 +197,8 @@ class Modules:
     def add(
         self, path: Path, source: SourceFile, name: str, *, package: str | None = None, is_package: bool = False
     ) -> SourceModule:
-        """Make the module of a file that has been parsed."""
+        """Make the module of a file that has been parsed. Raises OutOfSteps if that is too much."""
+        self.reading.budget.spend(source.size // 20)
         module = SourceModule(self, source, name, package=package, is_package=is_package)
         self._by_path[path] = module
         return module
@@ -297,8 +307,16 @@ class Modules:
 
 
 class _Folder(SourceModule):
-    """A folder without `__init__.py`: a package whose only names are its files."""
+    """A folder without `__init__.py`: a package whose only names are its files.
+
+    If an installed package has its name, Python prefers that one, so what is no file of it may come from there.
+    """
 
     def __init__(self, modules: Modules, dotted: str) -> None:
         source = SourceFile(dotted.replace(".", "/"), "", ast.Module(body=[], type_ignores=[]))
         super().__init__(modules, source, dotted, package=dotted, is_package=True)
+
+    def attribute(self, name: str) -> Any:
+        """A file of the folder, or what an installed package of that name has."""
+        found = self.modules.find_file(f"{self.name}.{name}")
+        return package_value(f"{self.name}.{name}", self.place(None)) if found is ABSENT else found

@@ -27,6 +27,7 @@ class SourceFile:
     def __init__(self, name: str, text: str, tree: ast.Module) -> None:
         self.name = name
         self.tree = tree
+        self.size = len(text)
         self._text = text
         self._lines: list[str] | None = None
 

@@ -356,6 +356,58 @@ def test_modules_that_import_each_other_are_read(tmp_path: Path) -> None:
     assert read_source("predict.py:predict", tmp_path).inputs[0].default == 2
 
 
+def test_modules_that_import_everything_of_each_other_are_read(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            "predict.py": "from a import *\ndef predict(n: int = N, m: int = M) -> str: ...\n",
+            "a.py": "from b import *\nN = 1\n",
+            "b.py": "from a import *\nM = 2\n",
+        },
+    )
+
+    assert [item.default for item in read_source("predict.py:predict", tmp_path).inputs] == [1, 2]
+
+
+@pytest.mark.parametrize("line", ["from m{} import N\n", "from m{} import *\n"])
+def test_long_chain_of_modules_does_not_crash(line: str, tmp_path: Path) -> None:
+    write(tmp_path, {f"m{i}.py": line.format(i + 1) for i in range(190)})
+    write(tmp_path, {"m190.py": "N = 3\n", "predict.py": line.format(0) + "def predict(n: int = N) -> str: ...\n"})
+
+    try:
+        assert read_source("predict.py:predict", tmp_path).inputs[0].default == 3
+    except Undecidable as error:
+        assert "nested too deeply" in error.message
+
+
+def test_all_decides_what_a_star_brings(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            "predict.py": "N = 1\nM = 1\nfrom a import *\ndef predict(n: int = N, m: int = M) -> str: ...\n",
+            "a.py": "N = 2\nM = 2\n__all__ = ['M']\n",
+        },
+    )
+    assert [item.default for item in read_source("predict.py:predict", tmp_path).inputs] == [1, 2]
+
+    write(tmp_path, {"a.py": "import os\nN = 2\n__all__ = os.listdir()\n"})
+    with pytest.raises(Undecidable, match="__all__ of a is not known"):
+        read_source("predict.py:predict", tmp_path)
+
+
+def test_folder_without_init_may_be_an_installed_package(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            "predict.py": "from datasets import SPLIT\ndef predict(n: str = SPLIT) -> str: ...\n",
+            "datasets/readme.txt": "",
+        },
+    )
+
+    with pytest.raises(Undecidable, match=r"`datasets\.SPLIT` comes from a package"):
+        read_source("predict.py:predict", tmp_path)
+
+
 def test_folder_on_sys_path_is_searched(tmp_path: Path) -> None:
     write(
         tmp_path,

@@ -56,10 +56,7 @@ class Server:
 
     def worker_pids(self) -> list[int]:
         """The worker processes below the server."""
-        answer = subprocess.run(
-            ["pgrep", "-P", str(self.process.pid), "-f", "cog.worker"], capture_output=True, text=True, check=False
-        )
-        return [int(pid) for pid in answer.stdout.split()]
+        return [pid for pid in children(self.process.pid) if b"cog.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 Serve = Callable[..., Server]
@@ -118,6 +115,16 @@ def serving(tmp_path: Path) -> Iterator[Serve]:
                 wait_until(functools.partial(_is_gone, pid), f"worker {pid} outlives its server")
         left = [path.name for path in server.log.parent.iterdir() if path.name.startswith("cog-prediction-")]
         assert not left, f"files left behind: {left}"
+
+
+def children(parent: int) -> list[int]:
+    """The processes that a process has started and not yet buried."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(int(stat.parent.name))
+    return found
 
 
 def is_alive(pid: int) -> bool:

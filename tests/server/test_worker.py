@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import signal
 import subprocess
@@ -208,16 +209,12 @@ def test_sigterm_lets_a_running_prediction_end(serve: Serve) -> None:
                 return "done"
         """
     )
-    process = subprocess.Popen(
-        ["curl", "-s", f"{server.url}/predictions", "-H", "content-type: application/json", "-d", "{}"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    server.wait_for("BUSY")
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(server.predict)
+        server.wait_for("BUSY")
+        server.process.send_signal(signal.SIGTERM)
 
-    server.process.send_signal(signal.SIGTERM)
-
-    assert '"output":"done"' in process.communicate(timeout=10)[0]
+        assert answer.result(timeout=10)["output"] == "done"
     assert server.process.wait(10) == 0
 
 
