@@ -12,8 +12,9 @@ from cog_cli.project import load_project, require_spec
 
 @click.command("schema")
 @options.file
-@click.option("--train", "mode", flag_value="train", default="predict", help="Of the training, not the prediction.")
-def command(file: str | None, mode: str) -> None:
+@click.option("--train", "is_training", is_flag=True, help="Of the training, not the prediction.")
+def command(file: str | None, is_training: bool) -> None:
     """Print the OpenAPI document of the model, without building or importing it."""
+    mode = "train" if is_training else "predict"
     document = openapi_document(require_spec(load_project(file), mode=mode))
     console.result(json.dumps(document, indent=2, ensure_ascii=False))

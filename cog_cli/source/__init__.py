@@ -62,7 +62,7 @@ def _read(reading: Reading, place: str, name: str, root: Path, mode: str) -> Pre
         node = next((item for item in module.source.tree.body if getattr(item, "name", None) == name), None)
         return describe_target(reading, target, name, reading.place_of(target) or module.place(node), mode=mode)
     except RecursionError as error:
-        reason = "cannot be known without running the code: its modules are nested too deeply"
+        reason = "cannot be known without running the code: it is nested too deeply"
         raise Undecidable(reason, name=name, file=place) from error
     except OutOfSteps as error:
         raise Undecidable(f"cannot be known without running the code: {error}", name=name, file=place) from error

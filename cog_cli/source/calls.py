@@ -38,7 +38,7 @@ def call(reading: Reading, function: Any, args: list[Any], kwargs: dict[str, Any
         cause = error.unknown
     except StandInCalled:
         cause = reading.unknown("it runs code of the project", node, scope)
-    except OutOfSteps:
+    except (OutOfSteps, RecursionError):
         raise
     except Exception as error:
         cause = reading.unknown(f"it raises {type(error).__name__}: {error}", node, scope)

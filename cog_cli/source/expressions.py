@@ -31,7 +31,7 @@ from cog_cli.source.values import ABSENT, Blocked, GiveUp, StandInCalled, Stream
 
 
 def evaluate(reading: Reading, node: ast.expr, scope: Scope) -> Any:
-    """The value of `node` in `scope`. Raises OutOfSteps and GiveUp only."""
+    """The value of `node` in `scope`. Raises OutOfSteps, GiveUp and RecursionError only."""
     reading.budget.spend()
     begin = len(reading.operands)
     value = _value(reading, node, scope)
@@ -59,7 +59,7 @@ def _value(reading: Reading, node: ast.expr, scope: Scope) -> Any:
         return reading.unknown(str(error), node, scope)
     except StandInCalled:
         return reading.unknown(f"`{_show(node)}` runs code of the project", node, scope)
-    except (OutOfSteps, GiveUp):
+    except (OutOfSteps, GiveUp, RecursionError):
         raise
     except Exception as error:
         # What Python itself says about the operation. Not the user's error for sure: stand-ins know less than objects.

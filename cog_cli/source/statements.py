@@ -57,7 +57,7 @@ def _statement(reading: Reading, node: ast.stmt, scope: Scope) -> Next:
         finally:
             reading.budget.depth -= 1
             del reading.operands[begin:]
-    except OutOfSteps:
+    except (OutOfSteps, RecursionError):
         raise
     except (GiveUp, Blocked) as error:
         cause = error.unknown
@@ -359,20 +359,12 @@ def _return(reading: Reading, node: ast.Return, scope: Scope) -> Next:
     return Next.RETURN
 
 
-def _raise(reading: Reading, node: ast.Raise, scope: Scope) -> Next:
-    return Next.RAISE
-
-
 def _assert(reading: Reading, node: ast.Assert, scope: Scope) -> None:
     reading.evaluate(node.test, scope)
 
 
 def _global(reading: Reading, node: ast.Global, scope: Scope) -> None:
     scope.global_names.update(node.names)
-
-
-def _pass(reading: Reading, node: ast.stmt, scope: Scope) -> None:
-    """Nothing to do."""
 
 
 _RULES: dict[type, Callable[[Reading, Any, Scope], Next | None]] = {
@@ -393,10 +385,10 @@ _RULES: dict[type, Callable[[Reading, Any, Scope], Next | None]] = {
     ast.ImportFrom: _import,
     **({ast.TypeAlias: _type_alias} if hasattr(ast, "TypeAlias") else {}),
     ast.Return: _return,
-    ast.Raise: _raise,
+    ast.Raise: lambda reading, node, scope: Next.RAISE,
     ast.Assert: _assert,
     ast.Global: _global,
-    ast.Pass: _pass,
+    ast.Pass: lambda reading, node, scope: Next.ON,
     ast.Break: lambda reading, node, scope: Next.BREAK,
     ast.Continue: lambda reading, node, scope: Next.CONTINUE,
 }
