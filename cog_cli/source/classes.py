@@ -88,6 +88,8 @@ def _problem(
             return reading.unknown(f"{node.name} inherits from {text}, which comes from a package", base_node, inner)
         if unknown is not None:
             return unknown
+    if "__signature__" in inner.names:
+        return reading.unknown(f"{node.name}.__signature__ is not followed", node, inner)
     metaclass = keywords.get("metaclass", type)
     if metaclass not in _METACLASSES:
         return reading.unknown(f"the metaclass of {node.name} is not followed", node, inner)

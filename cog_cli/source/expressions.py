@@ -164,15 +164,14 @@ def _boolean(reading: Reading, node: ast.BoolOp, scope: Scope) -> Any:
 
 def _under_condition(reading: Reading, node: ast.expr, scope: Scope) -> Any:
     """Evaluate what may or may not run, for its effects."""
-    reading.uncertain += 1
     before = dict(scope.names)
-    try:
-        return evaluate(reading, node, scope)
-    finally:
-        reading.uncertain -= 1
-        for name, value in scope.names.items():
-            if before.get(name, ABSENT) is not value:
-                scope.names[name] = reading.unknown(f"`{name}` is bound under a condition", node, scope)
+    with reading.maybe(scope):
+        value = evaluate(reading, node, scope)
+    for name, bound in scope.names.items():
+        if before.get(name, ABSENT) is not bound:
+            cause = reading.unknown(f"`{name}` is bound under a condition", node, scope)
+            scope.names[name] = cause.with_aliases([before.get(name), bound])
+    return value
 
 
 def _compare(reading: Reading, node: ast.Compare, scope: Scope) -> Any:
@@ -272,16 +271,11 @@ def _walrus(reading: Reading, node: ast.NamedExpr, scope: Scope) -> Any:
 
 def _call(reading: Reading, node: ast.Call, scope: Scope) -> Any:
     receiver: Any = ABSENT
-    if isinstance(node.func, ast.Attribute):
-        receiver = evaluate(reading, node.func.value, scope)
-        function = None
-        if not has_methods(receiver):
-            found = attribute(reading, receiver, node.func.attr, node.func, scope)
-            function = reading.taint_of(found) or found
-            if isinstance(function, Unknown):
-                function = function.with_aliases([receiver])
-    else:
+    if not isinstance(node.func, ast.Attribute):
         function = evaluate(reading, node.func, scope)
+    else:
+        receiver = evaluate(reading, node.func.value, scope)
+        function = None if has_methods(receiver) else _method(reading, receiver, node.func, scope)
     args, kwargs, unknown = arguments(reading, node, scope)
     if unknown is not None:
         reading.taint([receiver, function, *args, *kwargs.values()], unknown)
@@ -290,6 +284,16 @@ def _call(reading: Reading, node: ast.Call, scope: Scope) -> Any:
         need_itself_known(reading, receiver)
         return call_method(reading, receiver, node.func.attr, args, kwargs, scope.module.place(node))
     return reading.call(function, args, kwargs, node, scope)
+
+
+def _method(reading: Reading, receiver: Any, node: ast.Attribute, scope: Scope) -> Any:
+    """What is called by `receiver.name(...)`; never raises, for the arguments must be looked at in any case."""
+    try:
+        found = attribute(reading, receiver, node.attr, node, scope)
+        found = reading.taint_of(found) or found
+    except (Unsure, Blocked, AttributeError) as error:
+        found = reading.unknown(str(error), node, scope)
+    return found.with_aliases([receiver]) if isinstance(found, Unknown) else found
 
 
 def _lambda(reading: Reading, node: ast.Lambda, scope: Scope) -> Any:

@@ -63,7 +63,7 @@ def _class_gap(reading: Reading, cls: Any, *, is_output: bool) -> Unknown | None
     for base in cls.__mro__:
         inherited = reading.class_record(base)
         if inherited is not None:
-            problem = problem or reading.taint_of(base) or _default_gap(reading, inherited)
+            problem = problem or reading.taint_of(base) or _default_gap(reading, base, inherited)
     if problem is None and issubclass(cls, PydanticBase):
         _set_model_fields(reading, cls)
         if not is_output:
@@ -98,9 +98,12 @@ def _finish(reading: Reading, cls: Any, record: ClassRecord) -> Unknown | None:
     return problem
 
 
-def _default_gap(reading: Reading, record: ClassRecord) -> Unknown | None:
+def _default_gap(reading: Reading, cls: type, record: ClassRecord) -> Unknown | None:
     for name in record.annotations:
         value = record.scope.names.get(name)
+        problem = reading.find_unknown(vars(cls).get(name))  # assigned later
+        if problem is not None:
+            return problem
         if isinstance(value, dataclasses.Field):
             made = value.default_factory() if callable(value.default_factory) else value.default
             value = None if made is dataclasses.MISSING else made

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import collections
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import EnumMeta
+from enum import Enum, EnumMeta
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,20 @@ class Reading:
                 if mode == _GIVE:
                     self._tainted[id(item)] = (item, cause)
                 stack += [(part, mode) for base in item.__mro__ for part in list(vars(base).values())]
+            elif self.class_record(type(item)) is not None and not isinstance(item, Enum):
+                self._tainted[id(item)] = (item, cause)
+                stack += [(type(item), _RUN), *((part, _GIVE) for part in getattr(item, "__dict__", {}).values())]
+
+    @contextmanager
+    def maybe(self, scope: Scope) -> Iterator[None]:
+        """Around the evaluation of something that may not run at all."""
+        self.uncertain += 1
+        self.forks.append(Scope(scope.module))  # no scope that is bound in: nothing bound in here is sure
+        try:
+            yield
+        finally:
+            self.uncertain -= 1
+            self.forks.pop()
 
     def _reach(self, found: Usage, scope: Scope, cause: Unknown) -> list[tuple[Any, int]]:
         for name in found.global_names:

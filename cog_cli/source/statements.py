@@ -158,13 +158,13 @@ def _if(reading: Reading, node: ast.If, scope: Scope) -> Next:
 
 
 def _test(reading: Reading, node: ast.expr, scope: Scope, *, may_not_run: bool) -> bool | None:
-    reading.uncertain += may_not_run
     try:
+        if may_not_run:
+            with reading.maybe(scope):
+                return truth(need_itself_known(reading, reading.evaluate(node, scope)))
         return truth(need_itself_known(reading, reading.evaluate(node, scope)))
     except (Blocked, Unsure):
         return None
-    finally:
-        reading.uncertain -= may_not_run
 
 
 def _either(reading: Reading, bodies: list[list[ast.stmt]], scope: Scope, node: ast.stmt) -> Next:
