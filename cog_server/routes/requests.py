@@ -52,7 +52,7 @@ async def read_json(request: HTTPRequest, *, max_bytes: int) -> Any:
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Refused(problem(415, "a Content-Encoding of requests is not supported"))
     body = await _read_body(request, max_bytes)
-    if not body.strip():
+    if not body.strip(b" \t\r\n"):
         return {}
     try:
         return loads(body)

@@ -70,6 +70,8 @@ def test_the_server_keeps_to_its_own_document(serve: Serve, source: str, tmp_pat
         [
             *(str(Path(sys.executable).parent / "st"), "run", f"{server.url}/openapi.json", "--no-color"),
             *(
+                "--seed",
+                "1",
                 "--phases",
                 "examples,coverage,fuzzing",
                 "--max-examples",
