@@ -34,6 +34,8 @@ _IGNORED = (
 
 _APT_KEEP_DOWNLOADS = 'APT::Keep-Downloaded-Packages "true";\n'
 _APT_CA = 'Acquire::https::CaInfo "/run/secrets/cog-ca";\n'
+# Beside the source in the image, where the existing Cog has it too.
+_SCHEMA = "schema/openapi_schema.json"
 _WGET_CA = "ca_certificate = /run/secrets/cog-ca\n"
 
 
@@ -71,6 +73,7 @@ def stage_context(plan: BuildPlan, requirements: Requirements, project: Path, fo
     _write(cog_context / "server" / "requirements.lock", (server / "requirements.lock").read_text())
     _copy_package(server, cog_context / "lib" / "server" / "cog_server")
     _copy_package(package_folder("cog"), cog_context / "lib" / "model" / "cog")
+    (cog_context / _SCHEMA).parent.mkdir()
     if plan.install is not None:
         _stage_requirements(plan.install, requirements, project, ignore, cog_context / "requirements")
     if plan.config_file:
@@ -78,6 +81,11 @@ def stage_context(plan: BuildPlan, requirements: Requirements, project: Path, fo
     for each in (path for path in folder.rglob("*") if path.is_dir()):
         each.chmod(0o755)
     return StagedContext(folder / "Dockerfile", cog_context, project, project_bytes, warnings)
+
+
+def stage_schema(document: str, cog_context: Path) -> None:
+    """Write the OpenAPI document that goes into the image as `.cog/openapi_schema.json`."""
+    _write(cog_context / _SCHEMA, document)
 
 
 def stage_requirements(install: Install, requirements: Requirements, project: Path, folder: Path) -> None:

@@ -37,7 +37,7 @@ def image_labels(
         LABEL_CREATED: _created(),
     }
     if spec is not None:
-        labels[LABEL_SCHEMA] = json.dumps(openapi_document(spec), separators=(",", ":"))
+        labels[LABEL_SCHEMA] = schema_json(spec)
         labels[LABEL_SIGNATURE] = json.dumps(spec.to_json(), separators=(",", ":"))
     if train_spec is not None:
         labels[LABEL_TRAIN_SIGNATURE] = json.dumps(train_spec.to_json(), separators=(",", ":"))
@@ -51,6 +51,11 @@ def image_labels(
         console.warn(f"the label {name} is left out: it would be longer than {_MAX_BYTES} bytes")
         del labels[name]
     return labels
+
+
+def schema_json(spec: PredictorSpec) -> str:
+    """The OpenAPI document, as an image carries it."""
+    return json.dumps(openapi_document(spec), separators=(",", ":"))
 
 
 def _created() -> str:

@@ -13,11 +13,11 @@ from typing import Protocol
 from cog.spec import PredictorSpec
 from cog_cli.certificates import read_ca_bundle
 from cog_cli.console import console
-from cog_cli.context import StagedContext, stage_context
+from cog_cli.context import StagedContext, stage_context, stage_schema
 from cog_cli.engines.base import BuildOrder, Image, Secret
 from cog_cli.engines.base_images import check_images
 from cog_cli.engines.buildx import BuildCall, find_docker, run_build
-from cog_cli.labels import LABEL_CREATED, LABEL_FREEZE, image_labels
+from cog_cli.labels import LABEL_CREATED, LABEL_FREEZE, image_labels, schema_json
 from cog_cli.plan import BuildPlan, PlanOptions, make_plan
 from cog_cli.progress import BuildProgress
 
@@ -100,7 +100,7 @@ class _Build:
         if freeze is None:
             freeze = self._freeze()
         spec = self._order.spec
-        image_id = self._image(self._labels(spec, freeze))
+        image_id = self._image(spec, freeze)
         if earlier is not None and self._package_layers(image_id) != self._package_layers(earlier.id):
             fresh = self._freeze()
             if fresh.strip() != freeze.strip():
@@ -129,7 +129,7 @@ class _Build:
         return earlier.id
 
     def _relabelled(self, image_id: str, spec: PredictorSpec | None, freeze: str) -> str:
-        labelled = self._image(self._labels(spec, freeze))
+        labelled = self._image(spec, freeze)
         if labelled != image_id:
             self._store.forget(image_id)
         return labelled
@@ -140,7 +140,9 @@ class _Build:
         return {**labels, **dict(self._order.options.labels)}
 
     def _package_layers(self, image_id: str) -> list[str]:
-        source_layers = 2 if self._plan.config_file else 1
+        source_layers = (
+            3 if self._plan.config_file else 2
+        )  # The schema, the source, and the config if it has another name.
         return self._store.layers(image_id)[:-source_layers]
 
     def _freeze(self) -> str:
@@ -149,8 +151,10 @@ class _Build:
         self._call("freeze", output=f"type=local,dest={target}", labels={})
         return (target / "pip_freeze.txt").read_text(encoding="utf-8")
 
-    def _image(self, labels: dict[str, str]) -> str:
-        return self._call("model", output=None, labels=labels)
+    def _image(self, spec: PredictorSpec | None, freeze: str) -> str:
+        if spec is not None:
+            stage_schema(schema_json(spec), self._staged.cog_context)
+        return self._call("model", output=None, labels=self._labels(spec, freeze))
 
     def _call(self, target: str, *, output: str | None, labels: dict[str, str]) -> str:
         call = BuildCall(

@@ -98,7 +98,7 @@ def test_nothing_in_the_last_stage_comes_after_the_source_but_its_own_config(cas
 
     copies = [each.text for each in model if each.name == "COPY"]
 
-    assert copies in ([". /src"], [". /src", "cog.yaml /src/cog.yaml"])
+    assert copies in (["schema /src/.cog", ". /src"], ["schema /src/.cog", ". /src", "cog.yaml /src/cog.yaml"])
     assert [each.name for each in model[-len(copies) :]] == ["COPY"] * len(copies)
     assert all("link" in each.flags for each in model if each.name == "COPY")
     assert not any(each.name == "RUN" for each in model)
@@ -343,6 +343,7 @@ def test_no_value_becomes_an_instruction(config: Config, has_ca: bool) -> None:
         "ENTRYPOINT",
         "CMD",
         "WORKDIR",
+        "COPY",
         "COPY",
     ]
 

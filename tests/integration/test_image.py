@@ -127,7 +127,7 @@ def test_the_model_sees_cog_and_its_own_packages_only(enlarge: Path, cog: Cog) -
     assert answer.stdout.strip() == "None None", answer.stderr
 
 
-def test_labels_tell_config_schema_packages_and_version(enlarge: Path) -> None:
+def test_labels_and_a_file_tell_config_schema_packages_and_version(enlarge: Path) -> None:
     labels = inspect("cog-test-enlarge")["Config"]["Labels"]  # type: ignore[index]  # JSON
 
     assert json.loads(labels["run.cog.config"])["predict"] == "predict.py:Predictor"
@@ -135,6 +135,8 @@ def test_labels_tell_config_schema_packages_and_version(enlarge: Path) -> None:
     assert "pillow==" in labels["run.cog.pip_freeze"].lower()
     assert labels["run.cog.version"]
     assert labels["org.opencontainers.image.created"]
+    schema = docker("run", "--rm", "--entrypoint", "cat", "cog-test-enlarge", ".cog/openapi_schema.json")
+    assert schema.strip() == labels["run.cog.openapi_schema"]
 
 
 def test_an_edit_of_predict_py_makes_only_the_last_layer_new(enlarge: Path, cog: Cog) -> None:

@@ -70,5 +70,9 @@ HEALTHCHECK --interval=30s --timeout=5s --start-period=20m CMD ["/opt/cog/venv/b
 ENTRYPOINT ["/opt/cog/venv/bin/dumb-init", "--single-child", "--"]
 CMD ["/opt/cog/venv/bin/python", "-m", "cog_server"]
 WORKDIR /src
+# What the API is, for tools that read it from the image's files; before the source, which an edit makes anew.
+# `cog` is a build context, not a stage.
+# hadolint ignore=DL3022
+COPY --link --from=cog schema /src/.cog
 # The source comes last and linked: an edit makes this layer anew, and no other.
 COPY --link . /src
