@@ -3,7 +3,7 @@
 from cog.input import Input
 from cog.model import BaseModel
 from cog.predictor import BasePredictor, BaseRunner, Predictor, concurrent, streaming
-from cog.scope import current_scope, emit_metric
+from cog.scope import current_scope, emit_metric, record_metric
 from cog.types import (
     AsyncConcatenateIterator,
     CancelationException,
@@ -46,5 +46,6 @@ __all__ = [
     "concurrent",
     "current_scope",
     "emit_metric",
+    "record_metric",
     "streaming",
 ]

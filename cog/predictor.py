@@ -8,11 +8,29 @@ from types import ModuleType
 from typing import Any, Callable, Optional, TypeVar
 
 from cog.defaults import give_defaults
+from cog.scope import Scope, current_scope
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class BasePredictor:
+class _RunningScope:
+    """`self.scope`, unless the model sets an attribute of that name: a property would forbid that."""
+
+    def __get__(self, instance: Any, owner: Any) -> Scope:
+        return current_scope()
+
+
+class _InPrediction:
+    """What the methods of a predictor may use while a prediction runs. `scope` has its id, context and metrics."""
+
+    scope = _RunningScope()
+
+    def record_metric(self, name: str, value: Any, mode: str = "replace") -> None:
+        """Put `value` in the prediction's `metrics`; see `cog.scope.Metrics.record`."""
+        current_scope().record_metric(name, value, mode)
+
+
+class BasePredictor(_InPrediction):
     """Subclass it, load the model in `setup`, answer in `predict`. Both may be `async`."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -31,7 +49,7 @@ class Predictor(BasePredictor):
     """The short name of `BasePredictor`."""
 
 
-class BaseRunner:
+class BaseRunner(_InPrediction):
     """The newer spelling of `BasePredictor`: `setup` and `run`."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -68,6 +68,15 @@ class Prediction:
             self._logs = [_CUT, kept]
             self._log_chars = len(_CUT) + len(kept)
 
+    def set_metric(self, name: str, value: Any) -> None:
+        """Take one measurement as it stands now; None means that it was deleted."""
+        if self.status.is_terminal:
+            return
+        if value is None:
+            self.metrics.pop(name, None)
+        else:
+            self.metrics[name] = value
+
     def finish(self, status: Status, *, error: str | None = None, predict_time_s: float | None = None) -> bool:
         """End it, once. Gives False, and changes nothing, if it has ended already."""
         assert status.is_terminal, status

@@ -198,7 +198,7 @@ class JobRunner:
                 except OutputError as error:
                     failure = failure or str(error)
             elif event.kind == wire.METRIC:
-                prediction.metrics[event.head["name"]] = json.loads(event.body)
+                prediction.set_metric(event.head["name"], json.loads(event.body))
             else:
                 status = Status(event.head["status"])
                 if status is Status.SUCCEEDED and failure is not None:

@@ -9,8 +9,9 @@ from typing import AsyncIterator, Iterator, List
 import pydantic
 import pytest
 
-from cog import BasePredictor, BaseRunner, Input
+from cog import BasePredictor, BaseRunner, Input, current_scope, record_metric
 from cog.predictor import entry_method
+from cog.scope import Scope
 
 
 class Greeter(BasePredictor):
@@ -69,3 +70,34 @@ def test_async_and_generators_stay_what_they_are() -> None:
     assert asyncio.run(Waits().predict()) == 2
     assert inspect.iscoroutinefunction(Waits.predict)
     assert asyncio.run(collect()) == [0, 1]
+
+
+@pytest.mark.parametrize("name", ["", "1a", "a__b", "a_", "a.b.c.d.e", "a-b", "x" * 129, "predict_time", "cog.x", 3])
+def test_a_metric_of_a_bad_name_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="metric name"):
+        record_metric(name, 1)
+
+
+def test_a_metric_keeps_its_type_until_it_is_deleted() -> None:
+    scope = Scope("", {}, lambda name, value: None)
+    scope.record_metric("a", 1)
+    with pytest.raises(TypeError, match="holds a number, not a text"):
+        scope.record_metric("a", "x")
+    scope.record_metric("a", None)
+    scope.record_metric("a", "x")
+    assert dict(scope.metrics) == {"a": "x"}
+
+
+@pytest.mark.parametrize(("value", "mode"), [(object(), "replace"), (float("nan"), "replace"), ("x", "incr")], ids=str)
+def test_a_metric_that_is_no_json_is_refused(value: object, mode: str) -> None:
+    with pytest.raises(TypeError, match="the metric a"):
+        record_metric("a", value, mode)
+
+
+def test_a_predict_that_measures_can_be_called_in_a_test() -> None:
+    class Measuring(BasePredictor):
+        def predict(self) -> str:
+            self.record_metric("tokens", 1)
+            return current_scope().context.get("who", "nobody")
+
+    assert Measuring().predict() == "nobody"

@@ -253,20 +253,35 @@ def test_what_c_code_and_children_print_is_in_the_logs(serve: Serve) -> None:
         assert sorted(server.predict(word=word)["logs"].splitlines()) == [f"from C {word}", f"from a child {word}"]
 
 
+def test_unknown_inputs_pass_for_old_clients_if_a_setting_says_so(serve: Serve) -> None:
+    server = serve(ECHO, environment={"COG_UNKNOWN_INPUTS": "ignore"})
+
+    document = server.predict(text="hi", txet="x")
+
+    assert (document["output"], document["input"]) == ("hi", {"text": "hi"})
+    schema = server.http.get("/openapi.json").json()["components"]["schemas"]["Input"]
+    assert "additionalProperties" not in schema
+
+
 def test_metrics_and_context_of_the_running_prediction(serve: Serve) -> None:
     server = serve(
         """
         class Predictor(BasePredictor):
             def predict(self) -> str:
-                current_scope().record_metric("tokens", 7)
+                self.record_metric("tokens", 7)
+                record_metric("tokens", 5, mode="incr")
+                current_scope().record_metric("model.layer", "a", mode="append")
+                self.scope.metrics["gone"] = True
+                del self.scope.metrics["gone"]
                 return current_scope().context["who"]
         """
     )
 
     document = server.http.post("/predictions", json={"context": {"who": "me"}}).json()
 
-    assert document["output"] == "me"
-    assert document["metrics"]["tokens"] == 7
+    assert document["output"] == "me", document
+    assert document["metrics"].pop("predict_time") > 0
+    assert document["metrics"] == {"tokens": 12, "model.layer": ["a"]}
 
 
 @pytest.mark.parametrize(
