@@ -26,8 +26,11 @@ ID_PATTERN = "^[A-Za-z0-9_-]{1,128}$"
 STATUSES = ["starting", "processing", "succeeded", "canceled", "failed"]
 
 
-def openapi_document(spec: PredictorSpec) -> Json:
-    """Give the document; `components.schemas` has Input, Output, PredictionRequest, PredictionResponse and the rest."""
+def openapi_document(spec: PredictorSpec, *, is_closed: bool = True) -> Json:
+    """Give the document; `components.schemas` has Input, Output, PredictionRequest, PredictionResponse and the rest.
+
+    `is_closed=False` is for a server that drops inputs of unknown names instead of refusing them.
+    """
     schemas = _Schemas({}, is_closed=False)
     # Objects in inputs are closed: the validator refuses names that the model does not know.
     closed = _Schemas(schemas.made, is_closed=True)
@@ -35,6 +38,8 @@ def openapi_document(spec: PredictorSpec) -> Json:
     prefix, noun = ("Training", "training") if is_training else ("Prediction", "prediction")
     input_name, output_name = ("TrainingInput", "TrainingOutput") if is_training else ("Input", "Output")
     inputs = _inputs(spec, closed)
+    if not is_closed:
+        del inputs["additionalProperties"]
     schemas.add(input_name, {**inputs, "title": input_name})
     schemas.add(output_name, {**_output(spec.output, schemas), "title": output_name})
     schemas.add("Status", {"type": "string", "enum": STATUSES, "title": "Status", "description": "An enumeration."})

@@ -19,12 +19,15 @@ _NOTHING = object()
 URL_PATTERN = r"^[A-Za-z][A-Za-z0-9+.\-]*:"
 
 
-def input_schema(spec: PredictorSpec) -> Schema:
-    """The pydantic-core schema of the whole `input` object. Unknown names are errors of type `extra_forbidden`."""
+def input_schema(spec: PredictorSpec, *, unknown: str = "forbid") -> Schema:
+    """The pydantic-core schema of the whole `input` object.
+
+    Unknown names are errors of type `extra_forbidden`; with `unknown="ignore"` they are dropped.
+    """
     return {
         "type": "typed-dict",
         "fields": {field.name: _field(field) for field in spec.inputs},
-        "extra_behavior": "forbid",
+        "extra_behavior": unknown,
         "config": {"regex_engine": "python-re"},
     }
 

@@ -45,5 +45,5 @@ def create_app(settings: Settings) -> FastAPI:
     app.router.redirect_slashes = False
     add_prediction_routes(app, settings, supervisor, runner)
     add_health_routes(app, supervisor, runner, gpu, mode=settings.mode)
-    add_docs_routes(app, supervisor)
+    add_docs_routes(app, settings, supervisor)
     return app

@@ -50,6 +50,7 @@ class Settings:
     folder: Path = field(default_factory=Path.cwd)
     max_concurrency: int | None = None
     max_queue: int = 1000
+    unknown_inputs: str = "refuse"
     max_body_bytes: int = 100 * 1024 * 1024
     max_file_bytes: int = 1024 * 1024 * 1024
     setup_timeout_s: float | None = None
@@ -79,6 +80,7 @@ def read_settings(environment: Mapping[str, str], *, mode: str = "predict", **gi
         "model_path": reader.text("COG_MODEL_PATH"),
         "max_concurrency": reader.number("COG_MAX_CONCURRENCY", None, least=1, most=10_000),
         "max_queue": reader.number("COG_MAX_QUEUE", 1000, least=0, most=1_000_000),
+        "unknown_inputs": reader.choice("COG_UNKNOWN_INPUTS", ("refuse", "ignore"), "refuse"),
         "setup_timeout_s": reader.seconds("COG_SETUP_TIMEOUT"),
         "log_format": reader.choice("LOG_FORMAT", ("json", "console"), "json"),
         "gpu_needs": reader.gpu_needs("COG_GPU_NEEDS"),

@@ -123,7 +123,7 @@ class _Routes:
         if spec is None:
             raise NotReady(self._supervisor.reason)
         if self._validator is None:
-            self._validator = InputValidator(spec)
+            self._validator = InputValidator(spec, unknown_inputs=self._settings.unknown_inputs)
         return self._validator
 
 

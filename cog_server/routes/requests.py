@@ -31,8 +31,9 @@ class Refused(Exception):
 class InputValidator:
     """Checks inputs against the predictor's spec; made once when the spec is known."""
 
-    def __init__(self, spec: PredictorSpec) -> None:
-        self._validator = SchemaValidator(input_schema(spec))
+    def __init__(self, spec: PredictorSpec, *, unknown_inputs: str) -> None:
+        unknown = "ignore" if unknown_inputs == "ignore" else "forbid"
+        self._validator = SchemaValidator(input_schema(spec, unknown=unknown))
         self._names = [item.name for item in spec.inputs]
 
     def check(self, value: Any, place: tuple[str, ...]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
