@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import http.client
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from cog_server.__main__ import listen
 from tests.server.conftest import Serve, Server, serving, wait_until
 
 ECHO = """
@@ -190,6 +193,22 @@ def test_an_asynchronous_request_is_answered_at_once_and_can_be_asked_for(echo: 
     assert answer.status_code == 202
     wait_until(lambda: echo.http.get("/predictions/abc").json()["status"] == "succeeded", "it does not end")
     assert echo.http.get("/predictions/other").status_code == 404
+
+
+def test_an_answer_does_not_wait_for_the_clients_acknowledgement() -> None:
+    async def accept() -> int:
+        accepted: asyncio.Future[socket.socket] = asyncio.get_running_loop().create_future()
+
+        def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            accepted.set_result(writer.get_extra_info("socket"))
+            writer.close()
+
+        listener = listen("127.0.0.1", 0)
+        async with await asyncio.start_server(take, sock=listener):
+            with socket.create_connection(listener.getsockname()):
+                return (await accepted).getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+    assert asyncio.run(accept()) == 1
 
 
 def test_a_second_put_of_one_id_gets_the_first_ones_answer(serve: Serve) -> None:
