@@ -43,7 +43,11 @@ def openapi_document(spec: PredictorSpec, *, is_closed: bool = True) -> Json:
     schemas.add(input_name, {**inputs, "title": input_name})
     schemas.add(output_name, {**_output(spec.output, schemas), "title": output_name})
     schemas.add("Status", {"type": "string", "enum": STATUSES, "title": "Status", "description": "An enumeration."})
-    schemas.add(f"{prefix}Request", _request(prefix, input_name, is_needed=any(item.required for item in spec.inputs)))
+    request = _request(prefix, input_name, is_needed=any(item.required for item in spec.inputs))
+    schemas.add(f"{prefix}Request", request)
+    # The id of a PUT is in its path.
+    put_properties = {name: each for name, each in request["properties"].items() if name != "id"}
+    schemas.add(f"{prefix}PutRequest", {**request, "title": f"{prefix}PutRequest", "properties": put_properties})
     schemas.add(f"{prefix}Response", _response(prefix, input_name, output_name))
     schemas.add("ValidationError", _VALIDATION_ERROR)
     schemas.add("HTTPValidationError", _HTTP_VALIDATION_ERROR)
@@ -208,6 +212,15 @@ def _request(prefix: str, input_name: str, *, is_needed: bool) -> Json:
             "title": "Context",
             "nullable": True,
         },
+        "deadline": {
+            "title": "Deadline",
+            "description": "Seconds from now, or a moment",
+            "anyOf": [
+                {"type": "number", "minimum": 0, "exclusiveMinimum": True, "maximum": 2592000},
+                {"type": "string", "format": "date-time"},
+            ],
+            "nullable": True,
+        },
     }
     required = {"required": ["input"]} if is_needed else {}
     return {"type": "object", "title": f"{prefix}Request", "properties": properties, **required}
@@ -294,14 +307,50 @@ def _body(schema: str, *, is_needed: bool) -> Json:
     return {"content": content, "required": is_needed}
 
 
+def _parameter(name: str, place: str, schema: Json, description: str) -> Json:
+    return {"name": name, "in": place, "required": place == "path", "schema": schema, "description": description}
+
+
+def _list_operation(prefix: str, noun: str) -> Json:
+    found = {"type": "array", "items": {"$ref": f"#/components/schemas/{prefix}Response"}}
+    page = {
+        "type": "object",
+        "properties": {"results": found, "next": {"type": "string", "nullable": True}},
+        "required": ["results", "next"],
+    }
+    return {
+        "summary": f"The {noun}s, newest first",
+        "operationId": f"list_{noun}s",
+        "parameters": [
+            _parameter("status", "query", {"$ref": "#/components/schemas/Status"}, "Only these"),
+            _parameter("limit", "query", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}, "How many"),
+            _parameter("cursor", "query", {"type": "string"}, "From the `next` of an earlier page"),
+        ],
+        "responses": {
+            "200": {"description": "A page", "content": {"application/json": {"schema": page}}},
+            "404": _answer("There is no page at this cursor", "Error"),
+            "422": _REFUSALS["422"],
+            "503": _REFUSALS["503"],
+        },
+    }
+
+
 def _paths(prefix: str, noun: str, input_name: str, output_name: str, query: List[Json]) -> Json:
     is_needed = any(parameter["required"] for parameter in query)
     body = _body(f"{prefix}Request", is_needed=is_needed)
+    put_body = _body(f"{prefix}PutRequest", is_needed=is_needed)
     bare = _body(input_name, is_needed=is_needed)
     done = _answer(f"The {noun}, also when it failed: see `status`", f"{prefix}Response")
+    taken = _answer(f"The {noun} as it stands: it goes on", f"{prefix}Response")
+    streamed: Json = {**done, "content": {**done["content"], "text/event-stream": {"schema": {"type": "string"}}}}
+    run = {"responses": {"200": streamed, "202": taken, **_REFUSALS}}
     output = {"type": "object", "properties": {"output": {"$ref": f"#/components/schemas/{output_name}"}}}
     direct = {"description": "The output", "content": {"application/json": {"schema": output}}}
-    identifier = {"name": f"{noun}_id", "in": "path", "required": True, "schema": {"type": "string"}}
+    unknown = _answer("There is none of this id", "Error")
+    prefer = _parameter("Prefer", "header", {"type": "string"}, "`respond-async`, or `wait=` a number of seconds")
+    one = [
+        _parameter(f"{noun}_id", "path", {"type": "string", "pattern": ID_PATTERN}, "1 to 128 letters, digits, _, -")
+    ]
     paths: Json = {
         "/": {"get": {"summary": "What there is", "responses": {"200": _answer("Links", None)}}},
         "/health-check": {"get": {"summary": "State of the model", "responses": {"200": _answer("The state", None)}}},
@@ -316,15 +365,43 @@ def _paths(prefix: str, noun: str, input_name: str, output_name: str, query: Lis
             "post": {
                 "summary": f"Run a {noun}",
                 "operationId": f"create_{noun}",
+                "parameters": [prefer],
                 "requestBody": body,
-                "responses": {"200": done, **_REFUSALS},
-            }
+                **run,
+            },
+            "get": _list_operation(prefix, noun),
+        },
+        f"/{noun}s/{{{noun}_id}}": {
+            "put": {
+                "summary": f"Run a {noun} under an id of your own, once",
+                "operationId": f"put_{noun}",
+                "parameters": [*one, prefer],
+                "requestBody": put_body,
+                **run,
+            },
+            "get": {
+                "summary": f"A {noun} as it stands",
+                "operationId": f"get_{noun}",
+                "parameters": one,
+                "responses": {"200": streamed, "404": unknown, "503": _REFUSALS["503"]},
+            },
+            "delete": {
+                "summary": f"Forget a finished {noun}",
+                "operationId": f"delete_{noun}",
+                "parameters": one,
+                "responses": {
+                    "204": {"description": "It is forgotten"},
+                    "404": unknown,
+                    "409": _answer("It is running", "Error"),
+                    "503": _REFUSALS["503"],
+                },
+            },
         },
         f"/{noun}s/{{{noun}_id}}/cancel": {
             "post": {
                 "summary": f"Cancel a {noun}",
                 "operationId": f"cancel_{noun}",
-                "parameters": [identifier],
+                "parameters": one,
                 "responses": {"200": _answer("Canceled", None), "404": _answer("There is none of this id", None)},
             }
         },

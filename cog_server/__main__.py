@@ -16,6 +16,9 @@ import uvicorn
 from cog_server.app import create_app
 from cog_server.logs import configure_logging
 from cog_server.settings import Settings, SettingsError, read_settings
+from cog_server.store.base import Store, StoreError
+from cog_server.store.memory import MemoryStore
+from cog_server.store.sqlite import SqliteStore
 
 
 def main() -> int:
@@ -32,8 +35,22 @@ def main() -> int:
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> int:
+    keep = settings.keep_predictions
+    store = SqliteStore(settings.store, keep) if settings.store else MemoryStore(keep)
+    try:
+        await store.open()
+    except StoreError as error:
+        print(f"cog: {error}", file=sys.stderr)
+        return 1
+    try:
+        return await _run(settings, listener, store)
+    finally:
+        await store.close()
+
+
+async def _run(settings: Settings, listener: socket.socket, store: Store) -> int:
     config = uvicorn.Config(
-        create_app(settings),
+        create_app(settings, store),
         log_config=None,
         access_log=False,
         proxy_headers=False,

@@ -16,18 +16,20 @@ from cog_server.routes.health import add_health_routes
 from cog_server.routes.predictions import add_prediction_routes
 from cog_server.runner import JobRunner
 from cog_server.settings import Settings
+from cog_server.store.base import Store
 from cog_server.worker.supervisor import Supervisor
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """Make the application; its lifespan owns the worker. Must be called with a running event loop."""
+def create_app(settings: Settings, store: Store) -> FastAPI:
+    """Make the application around an open store; its lifespan owns the worker. Needs a running event loop."""
     supervisor = Supervisor(settings, on_text=ModelLog(settings.log_format).write)
     fetcher = FileFetcher(max_bytes=settings.max_file_bytes)
-    runner = JobRunner(settings, supervisor, fetcher)
+    runner = JobRunner(settings, supervisor, fetcher, store)
     gpu = GpuCheck(settings.gpu_needs) if settings.gpu_needs else None
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await runner.restore()
         if gpu is not None:
             gpu.start()
         await supervisor.start()
@@ -39,6 +41,7 @@ def create_app(settings: Settings) -> FastAPI:
             await runner.drain(settings.drain_s)
             await supervisor.stop(settings.cancel_grace_s)
             await fetcher.close()
+            runner.close()
 
     # FastAPI's own document describes its own routes; ours describes the model.
     app = FastAPI(title="Cog", version=__version__, openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)

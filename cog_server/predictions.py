@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import enum
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
+
+from cog_server.events import EventLog
 
 
 class Status(str, enum.Enum):
@@ -24,38 +27,64 @@ class Status(str, enum.Enum):
         return self in (Status.SUCCEEDED, Status.FAILED, Status.CANCELED)
 
 
+HISTORY = 1024
 MAX_LOG_CHARS = 16 * 1024 * 1024
 _CUT = "[the beginning of the log was cut]\n"
 
 
 @dataclass
 class Prediction:
-    """One prediction. `input` is JSON data as it is shown to clients; outputs are JSON bytes, kept as they came."""
+    """One prediction. `input` is JSON data as it is shown to clients; outputs are JSON bytes, kept as they came.
+
+    Readers look at `events`, or take a snapshot; `listen` tells them when to look again.
+    """
 
     id: str
     input: dict[str, Any]
     is_iterator: bool = False
+    history: int = HISTORY
     status: Status = Status.STARTING
     error: str | None = None
     created_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     started_at: datetime | None = None
     completed_at: datetime | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
-    finished: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    output_bytes: int = 0
     _outputs: list[bytes] = field(default_factory=list)
     _logs: list[str] = field(default_factory=list)
     _log_chars: int = 0
+    _listeners: list[Callable[[], None]] = field(default_factory=list)
+    _final: bytes | None = None
+
+    def __post_init__(self) -> None:
+        self.events = EventLog(self.history)
+
+    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` after every change; the function given back ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    @property
+    def readers(self) -> int:
+        """How many listen."""
+        return len(self._listeners)
 
     def start(self) -> None:
         """The worker has it now."""
         if self.status is Status.STARTING:
             self.status = Status.PROCESSING
             self.started_at = datetime.now(timezone.utc)
+            self._tell("start", {"id": self.id, "status": self.status.value})
 
     def append_output(self, body: bytes) -> None:
         """Take one output, or one item of an iterator's output, as JSON."""
-        if not self.status.is_terminal:
-            self._outputs.append(body)
+        if self.status.is_terminal:
+            return
+        head = b'{"index":%d,"chunk":' % len(self._outputs)
+        self._outputs.append(body)
+        self.output_bytes += len(body)
+        self._tell("output", (head, body, b"}"))
 
     def append_log(self, text: str) -> None:
         """Take some of the model's text; the oldest goes once there is more than `MAX_LOG_CHARS`."""
@@ -67,6 +96,7 @@ class Prediction:
             kept = "".join(self._logs).removeprefix(_CUT)[-MAX_LOG_CHARS // 2 :]
             self._logs = [_CUT, kept]
             self._log_chars = len(_CUT) + len(kept)
+        self._tell("log", {"source": "stdout", "data": text}, len(text))
 
     def set_metric(self, name: str, value: Any) -> None:
         """Take one measurement as it stands now; None means that it was deleted."""
@@ -76,9 +106,13 @@ class Prediction:
             self.metrics.pop(name, None)
         else:
             self.metrics[name] = value
+        self._tell("metric", {"name": name, "value": value, "mode": "replace"})
 
     def finish(self, status: Status, *, error: str | None = None, predict_time_s: float | None = None) -> bool:
-        """End it, once. Gives False, and changes nothing, if it has ended already."""
+        """End it, once. Gives False, and changes nothing, if it has ended already.
+
+        Nobody is told before `announce`, so that the end can be stored first.
+        """
         assert status.is_terminal, status
         if self.status.is_terminal:
             return False
@@ -87,8 +121,19 @@ class Prediction:
         self.completed_at = datetime.now(timezone.utc)
         if predict_time_s is not None:
             self.metrics["predict_time"] = round(predict_time_s, 6)
-        self.finished.set()
+        self._final = self._snapshot()
         return True
+
+    def announce(self) -> None:
+        """Tell everybody who waits that it has ended."""
+        assert self._final is not None, self.status
+        self._tell("completed", (self._final,))
+        self.ended.set()
+
+    def _tell(self, name: str, payload: Any, size: int = 0) -> None:
+        self.events.append(name, payload, size)
+        for listener in self._listeners:
+            listener()
 
     @property
     def logs(self) -> str:
@@ -105,6 +150,9 @@ class Prediction:
 
     def snapshot_json(self) -> bytes:
         """The prediction as clients see it, as JSON."""
+        return self._snapshot() if self._final is None else self._final
+
+    def _snapshot(self) -> bytes:
         head = {
             "id": self.id,
             "status": self.status.value,

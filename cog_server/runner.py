@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import heapq
 import json
+import logging
 import secrets
-import shutil
-import tempfile
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from typing import Any
 
 from cog import wire
 from cog_server.files.fetch import FetchError, FileFetcher
 from cog_server.files.inputs import localize, redact
 from cog_server.files.outputs import OutputError, with_data_urls
+from cog_server.files.workspace import Workspace
 from cog_server.predictions import Prediction, Status
 from cog_server.settings import Settings
+from cog_server.store.base import Record, Store, StoreError
 from cog_server.worker.supervisor import Job, State, Supervisor, WorkerLost, WorkerUnavailable
+
+log = logging.getLogger("cog.server")
 
 # Ids are base32 without look-alikes, as existing clients expect them: 26 characters, 130 bits.
 _ALPHABET = "abcdefghjkmnpqrstvwxyz0123456789"
-KEPT_FINISHED = 100
-_LAST_LINES = 10
+# Finished predictions whose events can be read again, by a stream that comes back.
+_RECENT = 100
+_RECENT_BYTES = 64 * 1024 * 1024
+_LAST_LINES = 20
+_INTERRUPTED = "the server stopped while the prediction ran"
 
 
 class NotReady(Exception):
@@ -40,31 +49,55 @@ class DuplicateId(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """A validated request: `input` is JSON data whose files are URLs."""
+    """A validated request: `input` is JSON data whose files are URLs; `deadline_s` counts from its admission."""
 
     input: dict[str, Any]
     id: str | None = None
     context: dict[str, str] = field(default_factory=dict)
+    deadline_s: float | None = None
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    status: Status
+    error: str | None = None
+    predict_time_s: float | None = None
 
 
 @dataclass
 class _Entry:
+    """A prediction that runs or waits.
+
+    `failure` is why it is being stopped, None for a plain cancel. `watchers` are clients that wait for it; when the
+    last one leaves, it is canceled, unless it is detached.
+    """
+
     prediction: Prediction
+    is_detached: bool
     task: asyncio.Task[None] | None = None
-    is_cancel_asked: bool = False
+    watchers: int = 0
+    is_started: bool = False
+    is_stopping: bool = False
+    failure: str | None = None
     is_running: bool = False
+    is_ending: bool = False
+    timers: list[asyncio.TimerHandle] = field(default_factory=list)
 
 
 class JobRunner:
     """At most `slots` predictions at a time, at most `max_queue` waiting behind them, in the order they came."""
 
-    def __init__(self, settings: Settings, supervisor: Supervisor, fetcher: FileFetcher) -> None:
+    def __init__(self, settings: Settings, supervisor: Supervisor, fetcher: FileFetcher, store: Store) -> None:
         self._settings = settings
         self._supervisor = supervisor
         self._fetcher = fetcher
+        self._store = store
         self._entries: dict[str, _Entry] = {}
-        self._finished: OrderedDict[str, Prediction] = OrderedDict()
+        self._recent: OrderedDict[str, Prediction] = OrderedDict()
+        self._recent_bytes = 0
         self._slots: asyncio.Semaphore | None = None
+        self._workspace = Workspace()
+        self._failures_in_a_row = 0
         self.is_draining = False
 
     @property
@@ -85,8 +118,119 @@ class JobRunner:
         """Whether a new prediction would have to wait."""
         return self.in_flight >= self.slots
 
-    def submit(self, request: Request) -> Prediction:
-        """Take a prediction; it runs by itself from here on. Raises NotReady, AtCapacity or DuplicateId."""
+    async def restore(self) -> None:
+        """End what a crash of the server cut short, and clear its files away. Raises StoreError."""
+        self._workspace.sweep()
+        for record in await self._store.unfinished():
+            await self._store.save(_interrupted(record))
+
+    async def submit(self, request: Request, *, is_detached: bool = False) -> Prediction:
+        """Take a prediction; it runs by itself from here on, and is stored before this returns.
+
+        A detached one goes on when nobody watches it. Raises NotReady, AtCapacity or DuplicateId.
+        """
+        entry = self._admit(request, is_detached=is_detached)
+        prediction = entry.prediction
+        try:
+            if self._store.is_durable:
+                await self._store.save(_record(prediction))
+        except BaseException as error:
+            del self._entries[prediction.id]
+            if isinstance(error, StoreError):
+                log.error("%s", error)
+                raise NotReady("the prediction cannot be stored") from error
+            raise
+        if request.deadline_s is not None:
+            self._stop_later(entry, request.deadline_s, "the deadline of the request passed")
+        entry.task = asyncio.create_task(self._run(entry, request), name=f"prediction-{prediction.id}")
+        return prediction
+
+    def live(self, prediction_id: str) -> Prediction | None:
+        """The prediction of this id if it runs, waits, or has ended only recently: one whose events can be read."""
+        entry = self._entries.get(prediction_id)
+        return entry.prediction if entry else self._recent.get(prediction_id)
+
+    async def find(self, prediction_id: str) -> bytes | None:
+        """The prediction of this id as JSON, as long as it is kept. Raises StoreError."""
+        prediction = self.live(prediction_id)
+        if prediction is not None:
+            return prediction.snapshot_json()
+        record = await self._store.find(prediction_id)
+        return record.body if record else None
+
+    async def page(self, *, status: str | None, before: tuple[str, str] | None, limit: int) -> list[Record]:
+        """Up to `limit` predictions, newest first, from the one that follows the cursor `before`. Raises StoreError."""
+        kept = await self._store.page(status=status, before=before, limit=limit)
+        live = {entry.prediction.id: entry.prediction for entry in self._entries.values()}
+        chosen = heapq.nlargest(
+            limit,
+            (
+                prediction
+                for prediction in live.values()
+                if (status is None or prediction.status.value == status)
+                and (before is None or (prediction.created_at.isoformat(), prediction.id) < before)
+            ),
+            key=lambda prediction: (prediction.created_at, prediction.id),
+        )
+        # One that has ended since the store was asked is in both.
+        found = [_record(prediction) for prediction in chosen] + [each for each in kept if each.id not in live]
+        return sorted(found, key=lambda record: record.cursor, reverse=True)[:limit]
+
+    async def delete(self, prediction_id: str) -> bool:
+        """Forget a finished prediction; False if there is none. Raises StoreError, and DuplicateId while it runs."""
+        if prediction_id in self._entries:
+            raise DuplicateId(prediction_id)
+        recent = self._recent.pop(prediction_id, None)
+        if recent is not None:
+            self._recent_bytes -= recent.output_bytes
+        return await self._store.delete(prediction_id) or recent is not None
+
+    def cancel(self, prediction_id: str) -> bool:
+        """Ask a prediction to stop; True if it was running or waiting. A worker that does not obey is killed."""
+        entry = self._entries.get(prediction_id)
+        if entry is None:
+            return False
+        self._stop(entry)
+        return True
+
+    @contextlib.contextmanager
+    def watching(self, prediction: Prediction, *, grace_s: float = 0.0) -> Iterator[None]:
+        """Somebody waits for the prediction. When the last one leaves early, it is canceled after `grace_s`."""
+        entry = self._entries.get(prediction.id)
+        if entry is None:
+            yield
+            return
+        entry.watchers += 1
+        try:
+            yield
+        finally:
+            entry.watchers -= 1
+            self._abandon(entry, grace_s)
+
+    def detach(self, prediction: Prediction) -> None:
+        """Let a prediction go on although nobody watches it."""
+        entry = self._entries.get(prediction.id)
+        if entry is not None:
+            entry.is_detached = True
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Take nothing new and let what runs end; cancel what is left after `timeout_s`. False if there was any."""
+        self.is_draining = True
+        tasks = [entry.task for entry in self._entries.values() if entry.task is not None]
+        if not tasks:
+            return True
+        _, late = await asyncio.wait(tasks, timeout=timeout_s)
+        for identifier in list(self._entries):
+            self.cancel(identifier)
+        if late:
+            await asyncio.wait(late, timeout=self._settings.cancel_grace_s + 1)
+        return not late
+
+    def close(self) -> None:
+        """Delete the last files."""
+        self._workspace.close()
+
+    def _admit(self, request: Request, *, is_detached: bool) -> _Entry:
         spec = self._supervisor.spec
         if self.is_draining:
             raise NotReady("the server is shutting down")
@@ -98,121 +242,181 @@ class JobRunner:
             raise DuplicateId(request.id)
         if self.in_flight >= self.slots + self._settings.max_queue:
             raise AtCapacity("all prediction slots and the queue are full")
-        shown = redact(spec, request.input)
         identifier = request.id or "".join(secrets.choice(_ALPHABET) for _ in range(26))
-        prediction = Prediction(identifier, shown, is_iterator=spec.output.is_iterator)
-        entry = _Entry(prediction)
-        self._entries[identifier] = entry
-        entry.task = asyncio.create_task(self._run(entry, request), name=f"prediction-{identifier}")
-        return prediction
+        prediction = Prediction(
+            identifier,
+            redact(spec, request.input),
+            is_iterator=spec.output.is_iterator,
+            history=self._settings.stream_history or 1,
+        )
+        entry = self._entries[identifier] = _Entry(prediction, is_detached)
+        return entry
 
-    def find(self, prediction_id: str) -> Prediction | None:
-        """The prediction of this id, if it runs, waits, or was among the last to finish."""
-        entry = self._entries.get(prediction_id)
-        return entry.prediction if entry else self._finished.get(prediction_id)
-
-    def cancel(self, prediction_id: str) -> bool:
-        """Ask a prediction to stop; True if it was running or waiting. A worker that does not obey is killed."""
-        entry = self._entries.get(prediction_id)
-        if entry is None:
-            return False
-        if entry.is_cancel_asked:
-            return True
-        entry.is_cancel_asked = True
-        if entry.is_running:
-            self._supervisor.cancel(prediction_id)
-            asyncio.get_running_loop().call_later(self._settings.cancel_grace_s, self._escalate, entry)
-        elif entry.task is not None:
-            entry.task.cancel()
-        return True
-
-    async def drain(self, timeout_s: float) -> None:
-        """Take nothing new, let what runs end, and cancel what is left after `timeout_s`."""
-        self.is_draining = True
-        tasks = [entry.task for entry in self._entries.values() if entry.task is not None]
-        if not tasks:
+    def _abandon(self, entry: _Entry, grace_s: float) -> None:
+        if entry.watchers or entry.is_detached or entry.prediction.status.is_terminal:
             return
-        _, late = await asyncio.wait(tasks, timeout=timeout_s)
-        for identifier in list(self._entries):
-            self.cancel(identifier)
-        if late:
-            await asyncio.wait(late, timeout=self._settings.cancel_grace_s + 1)
+        if grace_s:
+            entry.timers.append(asyncio.get_running_loop().call_later(grace_s, self._abandon, entry, 0.0))
+        else:
+            self._stop(entry)
+
+    def _stop_later(self, entry: _Entry, delay_s: float, failure: str) -> None:
+        entry.timers.append(asyncio.get_running_loop().call_later(delay_s, self._stop, entry, failure))
+
+    def _stop(self, entry: _Entry, failure: str | None = None) -> None:
+        """End it early: as canceled, or as failed if there is a `failure`."""
+        if entry.is_stopping or entry.is_ending:
+            return
+        entry.is_stopping, entry.failure = True, failure
+        if entry.is_running:
+            self._supervisor.cancel(entry.prediction.id)
+            grace_s = self._settings.cancel_grace_s
+            entry.timers.append(asyncio.get_running_loop().call_later(grace_s, self._escalate, entry))
+        elif entry.is_started and entry.task is not None:
+            entry.task.cancel()
 
     def _escalate(self, entry: _Entry) -> None:
-        if self._entries.get(entry.prediction.id) is entry and entry.is_running:
-            self._supervisor.kill()
+        if entry.is_running:
+            self._supervisor.kill(f"the prediction {entry.prediction.id} did not stop when it was canceled")
 
     async def _run(self, entry: _Entry, request: Request) -> None:
-        prediction = entry.prediction
+        entry.is_started = True
+        try:
+            outcome = _stopped(entry) if entry.is_stopping else await self._outcome(entry, request)
+        except Exception:
+            log.exception("the prediction %s", entry.prediction.id)
+            outcome = _Outcome(Status.FAILED, "the server could not finish the prediction")
+        entry.is_ending = True
+        await self._end(entry, outcome)
+
+    async def _outcome(self, entry: _Entry, request: Request) -> _Outcome:
         if self._slots is None:
             self._slots = asyncio.Semaphore(self.slots)
         folder = ""
         try:
             async with self._slots:
                 await self._supervisor.wait_ready()
-                folder = tempfile.mkdtemp(prefix="cog-prediction-")
-                await self._process(entry, request, folder)
+                folder = self._workspace.new_folder()
+                return await self._process(entry, request, folder)
         except asyncio.CancelledError:
-            prediction.finish(Status.CANCELED)
+            return _stopped(entry)
         except (FetchError, OutputError, WorkerUnavailable) as error:
-            prediction.finish(Status.FAILED, error=str(error))
+            return _Outcome(Status.FAILED, str(error))
         except OSError as error:
-            prediction.finish(Status.FAILED, error=f"its files cannot be stored: {error.strerror}")
+            return _Outcome(Status.FAILED, f"its files cannot be stored: {error.strerror}")
         finally:
-            self._entries.pop(prediction.id, None)
-            prediction.finish(Status.FAILED, error="the server could not finish the prediction")
-            self._remember(prediction)
+            entry.is_ending = True
             if folder:
-                shutil.rmtree(folder, ignore_errors=True)
+                await self._workspace.remove(folder)
 
-    async def _process(self, entry: _Entry, request: Request, folder: str) -> None:
+    async def _process(self, entry: _Entry, request: Request, folder: str) -> _Outcome:
         prediction = entry.prediction
         spec = self._supervisor.spec
         assert spec is not None, "no prediction is admitted before the spec is known"
         local = await localize(spec, request.input, fetcher=self._fetcher, folder=folder)
         await self._supervisor.wait_ready()
-        job = Job(prediction.id, prediction.append_log, asyncio.Queue())
+        job = Job(prediction.id, prediction.append_log)
         entry.is_running = True
         prediction.start()
-        self._supervisor.begin(job, {"folder": folder, "context": request.context}, json.dumps(local).encode())
+        if self._settings.predict_timeout_s is not None:
+            seconds = self._settings.predict_timeout_s
+            self._stop_later(entry, seconds, f"the prediction took longer than {seconds:g} seconds")
+        head = {"folder": folder, "context": request.context, "max_output": self._settings.max_output_bytes}
+        self._supervisor.begin(job, head, json.dumps(local).encode())
         try:
-            await self._follow(prediction, job, is_canceled=lambda: entry.is_cancel_asked)
+            return await self._follow(entry, job)
         finally:
             entry.is_running = False
             self._supervisor.end(job)
 
-    async def _follow(self, prediction: Prediction, job: Job, *, is_canceled: Callable[[], bool]) -> None:
+    async def _follow(self, entry: _Entry, job: Job) -> _Outcome:
         """Apply the worker's events until the prediction has ended."""
+        prediction = entry.prediction
         failure: str | None = None
         while True:
-            event = await job.events.get()
+            event = await self._supervisor.next_event(job)
             if isinstance(event, WorkerLost):
-                if is_canceled():
-                    prediction.finish(Status.CANCELED)
-                else:
-                    prediction.finish(Status.FAILED, error=event.reason + _last_lines(prediction.logs))
-                return
+                if entry.is_stopping:
+                    return _stopped(entry)
+                return _Outcome(Status.FAILED, event.reason + _last_lines(prediction.logs))
             if event.kind == wire.OUTPUT:
-                try:
-                    prediction.append_output(await with_data_urls(event.body, event.head["files"]))
-                except OutputError as error:
-                    failure = failure or str(error)
+                failure = failure or await self._take_output(entry, event)
             elif event.kind == wire.METRIC:
                 prediction.set_metric(event.head["name"], json.loads(event.body))
             else:
-                status = Status(event.head["status"])
-                if status is Status.SUCCEEDED and failure is not None:
-                    status = Status.FAILED
-                error_text = failure if failure is not None else event.head["error"]
-                prediction.finish(status, error=error_text, predict_time_s=event.head["predict_time"])
-                return
+                status, seconds = Status(event.head["status"]), event.head["predict_time"]
+                if status is Status.CANCELED or (failure is not None and entry.is_stopping):
+                    return _Outcome(*_stopped_as(entry), predict_time_s=seconds)
+                if failure is not None:
+                    return _Outcome(Status.FAILED, failure, seconds)
+                self._count_failure(status)
+                return _Outcome(status, event.head["error"], seconds)
+
+    async def _take_output(self, entry: _Entry, event: wire.Message) -> str | None:
+        """Add one output; gives what is wrong with it, if anything."""
+        try:
+            body = await with_data_urls(event.body, event.head["files"])
+        except OutputError as error:
+            return str(error)
+        limit = self._settings.max_output_bytes
+        if entry.prediction.output_bytes + len(body) > limit:
+            failure = f"the output is larger than {limit} bytes (COG_MAX_OUTPUT_BYTES)"
+            self._stop(entry, failure)
+            return failure
+        entry.prediction.append_output(body)
+        return None
+
+    def _count_failure(self, status: Status) -> None:
+        """A model that only fails may have broken itself: a fresh worker is worth a try, if the operator says so."""
+        limit = self._settings.restart_after_failures
+        self._failures_in_a_row = self._failures_in_a_row + 1 if status is Status.FAILED else 0
+        if limit and self._failures_in_a_row >= limit:
+            self._failures_in_a_row = 0
+            self._supervisor.kill(f"{limit} predictions in a row failed")
+
+    async def _end(self, entry: _Entry, outcome: _Outcome) -> None:
+        """The one terminal transition: stored first, then told to everybody."""
+        prediction = entry.prediction
+        for timer in entry.timers:
+            timer.cancel()
+        prediction.finish(outcome.status, error=outcome.error, predict_time_s=outcome.predict_time_s)
+        try:
+            await self._store.save(_record(prediction))
+        except StoreError as error:
+            log.error("the prediction %s is not stored: %s", prediction.id, error)
+        del self._entries[prediction.id]
+        self._remember(prediction)
+        prediction.announce()
 
     def _remember(self, prediction: Prediction) -> None:
-        self._finished[prediction.id] = prediction
-        while len(self._finished) > KEPT_FINISHED:
-            self._finished.popitem(last=False)
+        earlier = self._recent.pop(prediction.id, None)
+        self._recent[prediction.id] = prediction
+        self._recent_bytes += prediction.output_bytes - (earlier.output_bytes if earlier else 0)
+        while len(self._recent) > 1 and (len(self._recent) > _RECENT or self._recent_bytes > _RECENT_BYTES):
+            self._recent_bytes -= self._recent.popitem(last=False)[1].output_bytes
+
+
+def _stopped(entry: _Entry) -> _Outcome:
+    return _Outcome(*_stopped_as(entry))
+
+
+def _stopped_as(entry: _Entry) -> tuple[Status, str | None]:
+    return (Status.CANCELED, None) if entry.failure is None else (Status.FAILED, entry.failure)
+
+
+def _record(prediction: Prediction) -> Record:
+    created_at = prediction.created_at.isoformat()
+    return Record(prediction.id, prediction.status.value, created_at, prediction.snapshot_json())
 
 
 def _last_lines(logs: str) -> str:
     lines = [line for line in logs.splitlines() if line.strip()][-_LAST_LINES:]
     return "; its last lines were:\n" + "\n".join(lines) if lines else ""
+
+
+def _interrupted(record: Record) -> Record:
+    """The record of a prediction that a crash of the server cut short, as failed."""
+    document = json.loads(record.body)
+    document.update(status=Status.FAILED.value, error=_INTERRUPTED, completed_at=datetime.now(timezone.utc).isoformat())
+    body = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+    return replace(record, status=Status.FAILED.value, body=body)

@@ -53,9 +53,17 @@ class Settings:
     unknown_inputs: str = "refuse"
     max_body_bytes: int = 100 * 1024 * 1024
     max_file_bytes: int = 1024 * 1024 * 1024
+    max_output_bytes: int = 512 * 1024 * 1024
     setup_timeout_s: float | None = None
+    predict_timeout_s: float | None = None
     cancel_grace_s: float = 5.0
     drain_s: float = 30.0
+    stream_grace_s: float = 10.0
+    stream_history: int = 1024
+    store: Path | None = None
+    keep_predictions: int = 1000
+    restart_after_failures: int = 0
+    exit_on_defunct: bool = False
     log_format: str = "json"
     log_level: str = "info"
     gpu_needs: GpuNeeds | None = None
@@ -81,7 +89,19 @@ def read_settings(environment: Mapping[str, str], *, mode: str = "predict", **gi
         "max_concurrency": reader.number("COG_MAX_CONCURRENCY", None, least=1, most=10_000),
         "max_queue": reader.number("COG_MAX_QUEUE", 1000, least=0, most=1_000_000),
         "unknown_inputs": reader.choice("COG_UNKNOWN_INPUTS", ("refuse", "ignore"), "refuse"),
+        "max_output_bytes": reader.number("COG_MAX_OUTPUT_BYTES", Settings.max_output_bytes, least=1, most=4 * 1024**3),
         "setup_timeout_s": reader.seconds("COG_SETUP_TIMEOUT"),
+        "predict_timeout_s": reader.seconds("COG_PREDICT_TIMEOUT"),
+        "cancel_grace_s": reader.seconds("COG_CANCEL_GRACE", Settings.cancel_grace_s) or 0.0,
+        "drain_s": reader.seconds("COG_DRAIN_TIMEOUT", Settings.drain_s) or 0.0,
+        "stream_grace_s": reader.seconds("COG_STREAM_GRACE", Settings.stream_grace_s) or 0.0,
+        "stream_history": reader.number(
+            "COG_STREAM_HISTORY_CAPACITY", Settings.stream_history, least=0, most=1_000_000
+        ),
+        "store": reader.store("COG_STORE"),
+        "keep_predictions": reader.number("COG_KEEP_PREDICTIONS", Settings.keep_predictions, least=1, most=10_000_000),
+        "restart_after_failures": reader.number("COG_RESTART_AFTER_FAILURES", 0, least=0, most=1_000_000),
+        "exit_on_defunct": reader.flag("COG_EXIT_ON_DEFUNCT"),
         "log_format": reader.choice("LOG_FORMAT", ("json", "console"), "json"),
         "gpu_needs": reader.gpu_needs("COG_GPU_NEEDS"),
         "log_level": reader.choice("COG_LOG_LEVEL", ("debug", "info", "warning", "error"), "info"),
@@ -120,10 +140,27 @@ class _Reader:
         except ValueError as error:
             raise SettingsError(f"{name} is not what cog writes into an image: {error}") from error
 
-    def seconds(self, name: str) -> float | None:
+    def flag(self, name: str) -> bool:
+        return self.choice(name, ("1", "true", "yes", "on", "0", "false", "no", "off"), "0") in (
+            "1",
+            "true",
+            "yes",
+            "on",
+        )
+
+    def store(self, name: str) -> Path | None:
         value = self.text(name)
         if value is None:
             return None
+        path = value.removeprefix("sqlite:///")
+        if path == value or not path:
+            raise SettingsError(f"{name} is {value!r}; it must be sqlite:///file, or sqlite:////folder/file")
+        return Path(path)
+
+    def seconds(self, name: str, default: float | None = None) -> float | None:
+        value = self.text(name)
+        if value is None:
+            return default
         try:
             seconds = float(value)
         except ValueError:

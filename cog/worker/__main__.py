@@ -1,6 +1,7 @@
 """`python -m cog.worker`: started by the server, never by hand."""
 
 import argparse
+import faulthandler
 import os
 import sys
 
@@ -11,6 +12,8 @@ def main() -> int:
     parser.add_argument("--target", required=True, help="file.py:Name or package.module:Name")
     parser.add_argument("--mode", choices=["predict", "train"], default="predict")
     options = parser.parse_args()
+    # A crash in C code leaves its stack in the log of the prediction.
+    faulthandler.enable(file=2, all_threads=False)
     # `python -m` put the working folder first on sys.path; load_target() puts it there itself, after cog is imported.
     from cog.worker.body import run
 

@@ -79,6 +79,15 @@ class Worker:
         self._channel.send(wire.SETUP_FAILED, {"error": describe_error(error)})
         return 1
 
+    async def _teardown(self) -> int:
+        """The last thing the model may do; what goes wrong in it is only told."""
+        try:
+            await self._model.teardown()
+        except BaseException as error:
+            print_user_traceback(error)
+            return 1
+        return 0
+
     # Synchronous predictors: one at a time, on the main thread, where setup() ran too.
 
     def _serve(self) -> int:
@@ -86,7 +95,7 @@ class Worker:
         while True:
             message = self._inbox.get()
             if message.kind == wire.STOP:
-                return 0
+                return asyncio.run(self._teardown())
             self._predict(message)
 
     def _predict(self, message: wire.Message) -> None:
@@ -119,18 +128,17 @@ class Worker:
                 raise CancelationException("the prediction was canceled before it began")
 
     def _answer(self, prediction_id: str, message: wire.Message) -> None:
-        folder = message.head["folder"]
         result = self._model.predict(**self._model.decode(message.body))
         if self._model.spec.output.is_iterator:
             try:
                 for item in result:
-                    self._send_output(prediction_id, item, folder, item=True)
+                    self._send_output(prediction_id, item, message.head, item=True)
             finally:
                 close = getattr(result, "close", None)
                 if close is not None:
                     close()
         else:
-            self._send_output(prediction_id, result, folder, item=False)
+            self._send_output(prediction_id, result, message.head, item=False)
 
     # Asynchronous predictors: any number of tasks on one event loop.
 
@@ -148,7 +156,7 @@ class Worker:
             self._wake.clear()
             self._start_tasks()
             await self._wake.wait()
-        return 0
+        return await self._teardown()
 
     def _start_tasks(self) -> None:
         while not self._inbox.empty():
@@ -175,16 +183,15 @@ class Worker:
         self._done(prediction_id, status, error, time.perf_counter() - started)
 
     async def _answer_async(self, prediction_id: str, message: wire.Message) -> None:
-        folder = message.head["folder"]
         result = self._model.predict(**self._model.decode(message.body))
         if not self._model.spec.output.is_iterator:
-            self._send_output(prediction_id, await result, folder, item=False)
+            self._send_output(prediction_id, await result, message.head, item=False)
             return
         if inspect.isawaitable(result):
             result = await result
         try:
             async for item in result:
-                self._send_output(prediction_id, item, folder, item=True)
+                self._send_output(prediction_id, item, message.head, item=True)
         finally:
             close = getattr(result, "aclose", None)
             if close is not None:
@@ -199,8 +206,10 @@ class Worker:
 
         return Scope(head["id"], head.get("context") or {}, on_metric)
 
-    def _send_output(self, prediction_id: str, value: Any, folder: str, *, item: bool) -> None:
-        encoded = encode_output(value, folder)
+    def _send_output(self, prediction_id: str, value: Any, request: Dict[str, Any], *, item: bool) -> None:
+        encoded = encode_output(value, request["folder"])
+        if len(encoded.body) > request["max_output"]:
+            raise ValueError(f"the output is larger than {request['max_output']} bytes (COG_MAX_OUTPUT_BYTES)")
         head = {"id": prediction_id, "files": encoded.files, "item": item}
         self._channel.send(wire.OUTPUT, head, encoded.body)
 

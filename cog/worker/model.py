@@ -46,6 +46,14 @@ class Model:
             if name in given or name in self._defaults
         }
 
+    async def teardown(self) -> None:
+        """Run the user's `teardown()`, if there is one."""
+        teardown = getattr(self._instance, "teardown", None)
+        if teardown is not None:
+            result = teardown()
+            if inspect.isawaitable(result):
+                await result
+
     async def healthcheck(self) -> bool:
         """What the user's `healthcheck()` says; True without one."""
         check = getattr(self._instance, "healthcheck", None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 from collections.abc import Coroutine
 from typing import Any
 from urllib.parse import parse_qsl
@@ -15,10 +17,16 @@ from cog.spec import FieldSpec, PredictorSpec
 from cog.strict_json import JSONError, loads
 from cog_server.predictions import Prediction, Status
 from cog_server.routes.answers import JSON, json_answer, problem
+from cog_server.routes.pages import next_page, read_page
+from cog_server.routes.prefer import Preference, read_preference
 from cog_server.routes.requests import InputValidator, Refused, bare, envelope, read_json
+from cog_server.routes.streams import EVENT_STREAM, stream_of, stream_of_record
 from cog_server.runner import AtCapacity, DuplicateId, JobRunner, NotReady, Request
 from cog_server.settings import Settings
+from cog_server.store.base import StoreError
 from cog_server.worker.supervisor import Supervisor
+
+log = logging.getLogger("cog.server")
 
 _RETRY_AFTER_S = 1
 
@@ -26,10 +34,9 @@ _RETRY_AFTER_S = 1
 def add_prediction_routes(app: FastAPI, settings: Settings, supervisor: Supervisor, runner: JobRunner) -> None:
     """Add the paths that run predictions to `app`."""
     routes = _Routes(settings, supervisor, runner)
-    noun = "training" if settings.mode == "train" else "prediction"
-    app.add_route(f"/{noun}s", routes.create, methods=["POST"])
-    app.add_route(f"/{noun}s/{{prediction_id}}", routes.put, methods=["PUT"])
-    app.add_route(f"/{noun}s/{{prediction_id}}", routes.get, methods=["GET"])
+    noun = routes.noun
+    app.add_route(f"/{noun}s", routes.all, methods=["GET", "POST"])
+    app.add_route(f"/{noun}s/{{prediction_id}}", routes.one, methods=["GET", "PUT", "DELETE"])
     app.add_route(f"/{noun}s/{{prediction_id}}/cancel", routes.cancel, methods=["POST"])
     if noun == "prediction":
         app.add_route("/predict", routes.predict, methods=["POST", "GET"])
@@ -40,19 +47,20 @@ class _Routes:
         self._settings = settings
         self._supervisor = supervisor
         self._runner = runner
+        self.noun = "training" if settings.mode == "train" else "prediction"
         self._validator: InputValidator | None = None
 
-    async def create(self, request: HTTPRequest) -> Response:
-        return await self._guarded(self._create(request, None))
+    async def all(self, request: HTTPRequest) -> Response:
+        answer = self._create(request, None) if request.method == "POST" else self._list(request)
+        return await self._guarded(answer)
 
-    async def put(self, request: HTTPRequest) -> Response:
-        return await self._guarded(self._create(request, request.path_params["prediction_id"]))
-
-    async def get(self, request: HTTPRequest) -> Response:
-        prediction = self._runner.find(request.path_params["prediction_id"])
-        if prediction is None:
-            return problem(404, "there is no prediction of this id")
-        return Response(prediction.snapshot_json(), media_type=JSON)
+    async def one(self, request: HTTPRequest) -> Response:
+        prediction_id = request.path_params["prediction_id"]
+        if request.method == "PUT":
+            return await self._guarded(self._create(request, prediction_id))
+        if request.method == "DELETE":
+            return await self._guarded(self._delete(prediction_id))
+        return await self._guarded(self._get(request, prediction_id))
 
     async def cancel(self, request: HTTPRequest) -> Response:
         found = self._runner.cancel(request.path_params["prediction_id"])
@@ -71,27 +79,69 @@ class _Routes:
         except AtCapacity as error:
             return problem(409, str(error), retry_after_s=_RETRY_AFTER_S)
         except DuplicateId:
-            return problem(409, "a prediction of this id is already running")
+            return problem(409, f"a {self.noun} of this id is running", retry_after_s=_RETRY_AFTER_S)
+        except StoreError as error:
+            log.error("%s", error)
+            return problem(503, "the store cannot be read", retry_after_s=_RETRY_AFTER_S)
 
     async def _create(self, request: HTTPRequest, path_id: str | None) -> Response:
         validator = self._known_validator()
         body = await read_json(request, max_bytes=self._settings.max_body_bytes)
         wanted = envelope(body, validator, path_id=path_id)
-        if path_id is not None:
-            running = self._runner.find(path_id)
-            if running is not None:
-                await self._wait(running, request, cancel_on_disconnect=False)
-                return Response(running.snapshot_json(), media_type=JSON)
-        prediction = self._runner.submit(wanted)
-        if _wants_async(request):
-            return Response(prediction.snapshot_json(), 202, media_type=JSON)
-        await self._wait(prediction, request, cancel_on_disconnect=True)
-        return Response(prediction.snapshot_json(), media_type=JSON)
+        preference = read_preference(request.headers.getlist("prefer"))
+        prediction = self._runner.live(path_id) if path_id is not None else None
+        if prediction is None and path_id is not None:
+            kept = await self._runner.find(path_id)
+            if kept is not None:
+                return stream_of_record(kept) if _wants_stream(request) else Response(kept, media_type=JSON)
+        if prediction is None:
+            try:
+                prediction = await self._runner.submit(wanted, is_detached=preference.is_detached)
+            except DuplicateId:
+                # Another PUT of this id came first, while the store was asked.
+                prediction = self._runner.live(path_id) if path_id is not None else None
+                if prediction is None:
+                    raise
+        return await self._answer(prediction, request, preference)
+
+    async def _answer(self, prediction: Prediction, request: HTTPRequest, preference: Preference) -> Response:
+        if _wants_stream(request):
+            last = request.headers.get("last-event-id")
+            return stream_of(prediction, self._runner, self._settings, last_event_id=last)
+        if not preference.respond_async:
+            await self._wait(prediction, request, preference.wait_s)
+        is_over = prediction.status.is_terminal and not preference.respond_async
+        status = 200 if is_over else 202
+        return Response(prediction.snapshot_json(), status, media_type=JSON)
+
+    async def _get(self, request: HTTPRequest, prediction_id: str) -> Response:
+        prediction = self._runner.live(prediction_id)
+        if prediction is not None and _wants_stream(request):
+            last = request.headers.get("last-event-id")
+            return stream_of(prediction, self._runner, self._settings, last_event_id=last)
+        body = await self._runner.find(prediction_id)
+        if body is None:
+            return problem(404, f"there is no {self.noun} of this id")
+        return stream_of_record(body) if _wants_stream(request) else Response(body, media_type=JSON)
+
+    async def _list(self, request: HTTPRequest) -> Response:
+        status, before, limit = read_page(request.query_params)
+        found = await self._runner.page(status=status, before=before, limit=limit + 1)
+        rest = ""
+        if len(found) > limit:
+            rest = next_page(f"/{self.noun}s", found[limit - 1].cursor, status=status, limit=limit)
+        results = b",".join(record.body for record in found[:limit])
+        return Response(b'{"results":[%s],"next":%s}' % (results, json.dumps(rest or None).encode()), media_type=JSON)
+
+    async def _delete(self, prediction_id: str) -> Response:
+        if await self._runner.delete(prediction_id):
+            return Response(status_code=204)
+        return problem(404, f"there is no {self.noun} of this id")
 
     async def _predict(self, request: HTTPRequest) -> Response:
         validator = self._known_validator()
-        prediction = self._runner.submit(await self._bare_request(request, validator))
-        await self._wait(prediction, request, cancel_on_disconnect=True)
+        prediction = await self._runner.submit(await self._bare_request(request, validator))
+        await self._wait(prediction, request, None)
         if prediction.status is Status.SUCCEEDED:
             return Response(b'{"output":' + prediction.output_json() + b"}", media_type=JSON)
         return problem(500, prediction.error or f"the prediction was {prediction.status.value}")
@@ -103,20 +153,18 @@ class _Routes:
             return bare(query_input(spec, request.url.query), validator, place="query")
         return bare(body, validator)
 
-    async def _wait(self, prediction: Prediction, request: HTTPRequest, *, cancel_on_disconnect: bool) -> None:
-        """Return when the prediction has ended; a client that leaves cancels it."""
-        if prediction.finished.is_set():
+    async def _wait(self, prediction: Prediction, request: HTTPRequest, wait_s: float | None) -> None:
+        """Return when the prediction has ended, or after `wait_s`. It is canceled if the last client leaves early."""
+        if prediction.ended.is_set():
             return
-        finished = asyncio.ensure_future(prediction.finished.wait())
-        gone = asyncio.ensure_future(_disconnected(request))
-        try:
-            await asyncio.wait({finished, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not finished.done() and cancel_on_disconnect:
-                self._runner.cancel(prediction.id)
-            await finished
-        finally:
-            gone.cancel()
-            finished.cancel()
+        with self._runner.watching(prediction):
+            ended = asyncio.ensure_future(prediction.ended.wait())
+            gone = asyncio.ensure_future(_disconnected(request))
+            try:
+                await asyncio.wait({ended, gone}, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                gone.cancel()
+                ended.cancel()
 
     def _known_validator(self) -> InputValidator:
         spec = self._supervisor.spec
@@ -151,9 +199,8 @@ def _query_value(item: FieldSpec, text: str) -> object:
         return text
 
 
-def _wants_async(request: HTTPRequest) -> bool:
-    preferences = (part.strip().lower() for value in request.headers.getlist("prefer") for part in value.split(","))
-    return "respond-async" in preferences
+def _wants_stream(request: HTTPRequest) -> bool:
+    return EVENT_STREAM in request.headers.get("accept", "").lower()
 
 
 async def _disconnected(request: HTTPRequest) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timezone
 from typing import Any
 
 from pydantic_core import SchemaValidator, ValidationError
@@ -91,7 +92,12 @@ def envelope(value: Any, validator: InputValidator, *, path_id: str | None = Non
     errors += _envelope_errors(value, path_id)
     if errors:
         raise Refused(problem(422, errors))
-    return Request(input=given, id=path_id or value.get("id"), context=value.get("context") or {})
+    return Request(
+        input=given,
+        id=path_id or value.get("id"),
+        context=value.get("context") or {},
+        deadline_s=_seconds_until(value.get("deadline")),
+    )
 
 
 def bare(value: Any, validator: InputValidator, *, place: str = "body") -> Request:
@@ -120,9 +126,29 @@ def _envelope_errors(value: dict[str, Any], path_id: str | None) -> list[dict[st
             errors.append(_error(["body", "context"], f"At most {_MAX_CONTEXT_KEYS} keys", "too_long"))
         wrong = [key for key, item in context.items() if not isinstance(item, str)]
         errors += [_error(["body", "context", key], "Input should be a text", "string_type") for key in wrong[:10]]
+    deadline = value.get("deadline")
+    if deadline is not None and _seconds_until(deadline) is None:
+        errors.append(_error(["body", "deadline"], _DEADLINE_HELP, "deadline"))
     return errors
 
 
+def _seconds_until(deadline: Any) -> float | None:
+    """How long a deadline leaves, at least 0; None if it is none."""
+    if isinstance(deadline, int | float) and not isinstance(deadline, bool):
+        return float(deadline) if 0 < deadline <= _MAX_DEADLINE_S else None
+    if not isinstance(deadline, str) or len(deadline) > 64:
+        return None
+    try:
+        moment = datetime.fromisoformat(deadline.replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        return None
+    return min(max((moment - datetime.now(timezone.utc)).total_seconds(), 0.0), _MAX_DEADLINE_S)
+
+
+_MAX_DEADLINE_S = 30 * 24 * 3600.0
+_DEADLINE_HELP = "A deadline is a number of seconds from now, at most 30 days, or a moment as 2026-01-31T12:00:00Z"
 _ID_HELP = "An id has 1 to 128 characters of A-Z, a-z, 0-9, _ and -"
 
 

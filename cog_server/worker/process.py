@@ -16,15 +16,21 @@ from cog import wire
 
 # How long a dead worker's last messages may take to arrive; they lie in the kernel already.
 _DRAIN_S = 1.0
+# What one call may read of the text, so that a flood of it leaves time for everything else. A pipe holds 64 KiB.
+_MAX_READS = 4
+_OOM_FILES = (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control"))
 
 
 @dataclass(frozen=True)
 class Callbacks:
-    """Whom a worker tells what: all are called on the event loop, `on_exit` last and exactly once."""
+    """Whom a worker tells what: all are called on the event loop, `on_exit` last and exactly once.
+
+    `on_exit` gets the exit code, negative for a signal, and whether the kernel's OOM killer struck meanwhile.
+    """
 
     on_message: Callable[[wire.Message], None]
     on_text: Callable[[str], None]
-    on_exit: Callable[[int], None]
+    on_exit: Callable[[int, bool], None]
 
 
 class WorkerProcess:
@@ -38,12 +44,14 @@ class WorkerProcess:
         self._text_fd = -1
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._watch: asyncio.Task[None] | None = None
+        self._oom_kills = 0
         self._end_of_stream: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def spawn(self, command: list[str], *, folder: Path, environment: Mapping[str, str]) -> None:
         """Start `command` with `--fd N` added. Raises OSError if it cannot be started."""
         ours, theirs = socket.socketpair()
         text_fd, their_text_fd = os.pipe()
+        self._oom_kills = _oom_kills()
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *command,
@@ -65,7 +73,13 @@ class WorkerProcess:
             theirs.close()
             os.close(their_text_fd)
         loop = asyncio.get_running_loop()
-        self._guard = await _spawn_guard(self._process.pid)
+        try:
+            self._guard = await _spawn_guard(self._process.pid)
+        except BaseException:
+            self.kill()
+            ours.close()
+            os.close(text_fd)
+            raise
         self._text_fd = text_fd
         os.set_blocking(text_fd, False)
         loop.add_reader(text_fd, self.read_text)
@@ -87,7 +101,9 @@ class WorkerProcess:
 
     def read_text(self) -> None:
         """Take all the text that lies in the pipe now; when a prediction ends, so that none is attributed late."""
-        while self._text_fd >= 0:
+        for _ in range(_MAX_READS):
+            if self._text_fd < 0:
+                return
             try:
                 data = os.read(self._text_fd, 1 << 16)
             except BlockingIOError:
@@ -98,6 +114,16 @@ class WorkerProcess:
             text = self._decoder.decode(data)
             if text:
                 self._callbacks.on_text(text)
+
+    def pause(self) -> None:
+        """Read no more of the worker's messages for now; it blocks once the socket is full."""
+        if self._transport is not None and self._transport.is_reading():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._transport is not None and not self._transport.is_closing() and not self._transport.is_reading():
+            self._transport.resume_reading()
 
     def kill(self) -> None:
         """SIGKILL the worker and whatever it started in its session."""
@@ -130,7 +156,7 @@ class WorkerProcess:
         self._close_text()
         if self._transport is not None:
             self._transport.close()
-        self._callbacks.on_exit(code)
+        self._callbacks.on_exit(code, _oom_kills() > self._oom_kills)
 
     def _close_text(self) -> None:
         if self._text_fd >= 0:
@@ -173,7 +199,7 @@ class _Protocol(asyncio.Protocol):
             self._on_message(message)
 
 
-def describe_exit(code: int) -> str:
+def describe_exit(code: int, *, was_oom: bool) -> str:
     """Say in words how a process ended."""
     if code >= 0:
         return f"exited with code {code}"
@@ -181,5 +207,21 @@ def describe_exit(code: int) -> str:
         name = signal.Signals(-code).name
     except ValueError:
         name = "an unknown signal"
-    hint = ", probably out of memory" if -code == signal.SIGKILL else ""
+    hint = ""
+    if -code == signal.SIGKILL:
+        hint = ": out of memory, says the kernel" if was_oom else ", probably out of memory"
     return f"was killed by signal {-code} ({name}){hint}"
+
+
+def _oom_kills() -> int:
+    """How often the kernel has killed for want of memory in this container, or wherever we are; 0 if it does not say.
+
+    Source: `oom_kill` of memory.events, docs.kernel.org/admin-guide/cgroup-v2.html; memory.oom_control in version 1.
+    """
+    for path in _OOM_FILES:
+        with contextlib.suppress(OSError, ValueError):
+            for line in path.read_text().splitlines():
+                name, _, number = line.partition(" ")
+                if name == "oom_kill":
+                    return int(number)
+    return 0

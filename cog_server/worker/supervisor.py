@@ -23,6 +23,10 @@ MAX_RESTARTS = 5
 RESTART_WINDOW_S = 60.0
 HEALTHCHECK_TIMEOUT_S = 5.0
 MAX_SETUP_LOG_CHARS = 1024 * 1024
+MAX_WAITING = 1000
+MAX_WAITING_BYTES = 64 * 1024 * 1024
+# After so many events in a row, others get their turn: readers see a fast model's items as they come.
+_TURN = 64
 
 
 class State(str, enum.Enum):
@@ -45,13 +49,20 @@ class SetupReport:
     logs: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Job:
-    """What the supervisor must know of a running prediction: whom to tell."""
+    """What the supervisor must know of a running prediction: whom to tell. Its events wait for `next_event`."""
 
     id: str
     on_log: Callable[[str], None]
-    events: asyncio.Queue[wire.Message | WorkerLost]
+    events: asyncio.Queue[wire.Message | WorkerLost] = field(default_factory=asyncio.Queue)
+    waiting_bytes: int = 0
+    taken: int = 0
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much waits that the worker must not send more."""
+        return self.events.qsize() > MAX_WAITING or self.waiting_bytes > MAX_WAITING_BYTES
 
 
 @dataclass(frozen=True)
@@ -84,6 +95,9 @@ class Supervisor:
         self._health_number = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._setup_deadline: asyncio.TimerHandle | None = None
+        self._behind: set[Job] = set()
+        self._kill_reason: str | None = None
+        self.listeners: list[Callable[[State], None]] = []
 
     async def start(self) -> None:
         """Start the first worker; its setup goes on after this returns."""
@@ -111,18 +125,40 @@ class Supervisor:
         self._jobs[job.id] = job
         self._worker.send(wire.PREDICT, {"id": job.id, **head}, body)
 
+    async def next_event(self, job: Job) -> wire.Message | WorkerLost:
+        """The next of the job's events: OUTPUT, METRIC, or its end, DONE or WorkerLost."""
+        job.taken += 1
+        if job.taken % _TURN == 0:
+            await asyncio.sleep(0)
+        event = await job.events.get()
+        if isinstance(event, wire.Message):
+            job.waiting_bytes -= len(event.body)
+        if self._behind:
+            self._catch_up(job)
+        return event
+
     def end(self, job: Job) -> None:
         """Forget a job."""
         self._jobs.pop(job.id, None)
+        job.events = asyncio.Queue()
+        job.waiting_bytes = 0
+        self._catch_up(job)
+
+    def _catch_up(self, job: Job) -> None:
+        if not job.is_behind:
+            self._behind.discard(job)
+        if not self._behind and self._worker is not None:
+            self._worker.resume()
 
     def cancel(self, prediction_id: str) -> None:
         """Ask the worker to stop a running prediction."""
         if self._worker is not None and prediction_id in self._jobs:
             self._worker.send(wire.CANCEL, {"id": prediction_id})
 
-    def kill(self) -> None:
-        """Kill the worker, as the end of a cancel that it does not obey; a new one is started."""
+    def kill(self, reason: str) -> None:
+        """Kill the worker; a new one is started. `reason` is for the predictions that die with it."""
         if self._worker is not None:
+            self._kill_reason = reason
             self._worker.kill()
 
     async def healthcheck(self) -> tuple[bool, str | None]:
@@ -162,7 +198,7 @@ class Supervisor:
     def _on_setup_timeout(self) -> None:
         if self.state is State.STARTING:
             self._fail_setup(f"setup() took longer than {self._settings.setup_timeout_s:g} seconds")
-            self.kill()
+            self.kill("its setup took too long")
 
     def _on_message(self, message: wire.Message) -> None:
         kind = message.kind
@@ -174,6 +210,10 @@ class Supervisor:
                 self._worker.read_text()
             if job is not None:
                 job.events.put_nowait(message)
+                job.waiting_bytes += len(message.body)
+                if job.is_behind and self._worker is not None:
+                    self._behind.add(job)
+                    self._worker.pause()
         elif kind == wire.SPEC:
             self.spec = PredictorSpec.from_json(json.loads(message.body))
         elif kind == wire.READY:
@@ -207,12 +247,14 @@ class Supervisor:
             job.on_log(text)
         self._on_text(text, job.id if job else None)
 
-    def _on_exit(self, code: int) -> None:
+    def _on_exit(self, code: int, was_oom: bool) -> None:
         self._worker = None
         if self._setup_deadline is not None:
             self._setup_deadline.cancel()
         self._answer_health(False, "the worker ended")
-        how = describe_exit(code)
+        how = f"was killed: {self._kill_reason}" if self._kill_reason else describe_exit(code, was_oom=was_oom)
+        self._kill_reason = None
+        self._behind.clear()
         jobs, self._jobs = self._jobs, {}
         for job in jobs.values():
             job.events.put_nowait(WorkerLost(f"the worker process {how}"))
@@ -257,3 +299,5 @@ class Supervisor:
         # Whoever waits for the old event wakes up; whoever comes now waits for the next change.
         self._changed.set()
         self._changed = asyncio.Event()
+        for listener in self.listeners:
+            listener(state)

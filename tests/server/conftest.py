@@ -11,7 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,13 @@ def serving(tmp_path: Path) -> Iterator[Serve]:
     """Give the function that starts servers below `tmp_path`; end them, and look for what they left behind."""
     started: list[Server] = []
 
-    def start(source: str, *, ready: bool = True, environment: dict[str, str] | None = None) -> Server:
+    def start(
+        source: str,
+        *,
+        ready: bool = True,
+        environment: dict[str, str] | None = None,
+        arguments: Sequence[str] = (),
+    ) -> Server:
         folder = tmp_path / f"model{len(started)}"
         folder.mkdir()
         (folder / "predict.py").write_text(HEAD + textwrap.dedent(source))
@@ -89,7 +95,7 @@ def serving(tmp_path: Path) -> Iterator[Serve]:
         }
         with log.open("w") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "cog_server", "--host", "127.0.0.1", "--port", str(port)],
+                [sys.executable, "-m", "cog_server", "--host", "127.0.0.1", "--port", str(port), *arguments],
                 cwd=folder,
                 env={**os.environ, **variables, **(environment or {})},
                 stdout=output,
@@ -113,8 +119,9 @@ def serving(tmp_path: Path) -> Iterator[Serve]:
             server.process.wait(20)
             for pid in workers:
                 wait_until(functools.partial(_is_gone, pid), f"worker {pid} outlives its server")
-        left = [path.name for path in server.log.parent.iterdir() if path.name.startswith("cog-prediction-")]
-        assert not left, f"files left behind: {left}"
+        if server.process.returncode != -signal.SIGKILL:
+            left = [path.name for path in server.log.parent.iterdir() if path.name.startswith("cog-server-")]
+            assert not left, f"files left behind: {left}"
 
 
 def children(parent: int) -> list[int]:

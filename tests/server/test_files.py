@@ -169,4 +169,4 @@ def test_an_output_without_json_form_fails_with_a_reason_and_the_worker_lives(
 def test_the_files_of_a_prediction_are_gone_when_it_has_ended(server: Server, tmp_path: Path) -> None:
     server.predict(file="data:,x")
 
-    assert not [path for path in server.log.parent.iterdir() if path.name.startswith("cog-prediction-")]
+    assert not list(server.log.parent.glob("cog-server-*/*"))
