@@ -254,20 +254,16 @@ _VALIDATION_ERROR: Json = {
     },
 }
 
-_HTTP_VALIDATION_ERROR: Json = {
-    "title": "HTTPValidationError",
-    "type": "object",
-    "properties": {
-        "detail": {"title": "Detail", "type": "array", "items": {"$ref": "#/components/schemas/ValidationError"}}
-    },
-}
 
-_ERROR: Json = {
-    "title": "Error",
-    "type": "object",
-    "required": ["detail", "error"],
-    "properties": {"detail": {"type": "string"}, "error": {"type": "string"}},
-}
+def _problem(title: str, detail: Json) -> Json:
+    properties = {"title": {"type": "string"}, "status": {"type": "integer"}, "detail": detail}
+    properties["error"] = {"type": "string", "description": "`detail` as text"}
+    return {"title": title, "type": "object", "required": [*properties], "properties": properties}
+
+
+_DETAILS: Json = {"title": "Detail", "type": "array", "items": {"$ref": "#/components/schemas/ValidationError"}}
+_HTTP_VALIDATION_ERROR = _problem("HTTPValidationError", _DETAILS)
+_ERROR = _problem("Error", {"type": "string"})
 
 
 def _answer(description: str, schema: Optional[str]) -> Json:
@@ -275,12 +271,17 @@ def _answer(description: str, schema: Optional[str]) -> Json:
     return {"description": description, "content": {"application/json": content}}
 
 
+def _refusal(description: str, schema: str = "Error") -> Json:
+    content = {"schema": {"$ref": f"#/components/schemas/{schema}"}}
+    return {"description": description, "content": {"application/problem+json": content}}
+
+
 _REFUSALS: Dict[str, Json] = {
-    "409": _answer("All slots and the queue are full", "Error"),
-    "413": _answer("The body is too large", "Error"),
-    "415": _answer("The body is not application/json", "Error"),
-    "422": _answer("The request is not valid", "HTTPValidationError"),
-    "503": _answer("The model is not ready", "Error"),
+    "409": _refusal("All slots and the queue are full"),
+    "413": _refusal("The body is too large"),
+    "415": _refusal("The body is not application/json"),
+    "422": _refusal("The request is not valid", "HTTPValidationError"),
+    "503": _refusal("The model is not ready"),
 }
 
 
@@ -328,7 +329,7 @@ def _list_operation(prefix: str, noun: str) -> Json:
         ],
         "responses": {
             "200": {"description": "A page", "content": {"application/json": {"schema": page}}},
-            "404": _answer("There is no page at this cursor", "Error"),
+            "404": _refusal("There is no page at this cursor"),
             "422": _REFUSALS["422"],
             "503": _REFUSALS["503"],
         },
@@ -346,7 +347,7 @@ def _paths(prefix: str, noun: str, input_name: str, output_name: str, query: Lis
     run = {"responses": {"200": streamed, "202": taken, **_REFUSALS}}
     output = {"type": "object", "properties": {"output": {"$ref": f"#/components/schemas/{output_name}"}}}
     direct = {"description": "The output", "content": {"application/json": {"schema": output}}}
-    unknown = _answer("There is none of this id", "Error")
+    unknown = _refusal("There is none of this id")
     prefer = _parameter("Prefer", "header", {"type": "string"}, "`respond-async`, or `wait=` a number of seconds")
     one = [
         _parameter(f"{noun}_id", "path", {"type": "string", "pattern": ID_PATTERN}, "1 to 128 letters, digits, _, -")
@@ -358,7 +359,7 @@ def _paths(prefix: str, noun: str, input_name: str, output_name: str, query: Lis
         "/readyz": {
             "get": {
                 "summary": "Whether predictions are taken",
-                "responses": {"200": _answer("Yes", None), "503": _answer("Not now", None)},
+                "responses": {"200": _answer("Yes", None), "503": _refusal("Not now")},
             }
         },
         f"/{noun}s": {
@@ -392,7 +393,7 @@ def _paths(prefix: str, noun: str, input_name: str, output_name: str, query: Lis
                 "responses": {
                     "204": {"description": "It is forgotten"},
                     "404": unknown,
-                    "409": _answer("It is running", "Error"),
+                    "409": _refusal("It is running"),
                     "503": _REFUSALS["503"],
                 },
             },
@@ -407,7 +408,7 @@ def _paths(prefix: str, noun: str, input_name: str, output_name: str, query: Lis
         },
     }
     if noun == "prediction":
-        failed = {"500": _answer("The model failed", "Error"), **_REFUSALS}
+        failed = {"500": _refusal("The model failed"), **_REFUSALS}
         post = {"summary": "Input in, output out", "requestBody": bare, "responses": {"200": direct, **failed}}
         get = {"summary": "Input as query, output out", "parameters": query, "responses": {"200": direct, **failed}}
         paths["/predict"] = {"post": post, "get": get}

@@ -11,6 +11,7 @@ from cog.version import __version__
 from cog_server.files.fetch import FileFetcher
 from cog_server.gpu import GpuCheck
 from cog_server.logs import ModelLog
+from cog_server.routes.answers import add_problem_answers
 from cog_server.routes.docs import add_docs_routes
 from cog_server.routes.health import add_health_routes
 from cog_server.routes.predictions import add_prediction_routes
@@ -49,4 +50,5 @@ def create_app(settings: Settings, store: Store) -> FastAPI:
     add_prediction_routes(app, settings, supervisor, runner)
     add_health_routes(app, supervisor, runner, gpu, mode=settings.mode)
     add_docs_routes(app, settings, supervisor)
+    add_problem_answers(app)
     return app
