@@ -15,6 +15,7 @@ import uvicorn
 
 from cog_server.app import create_app
 from cog_server.logs import configure_logging
+from cog_server.protocol import Limits, protocol_with, sweep
 from cog_server.settings import Settings, SettingsError, read_settings
 from cog_server.store.base import Store, StoreError
 from cog_server.store.memory import MemoryStore
@@ -51,6 +52,8 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
 async def _run(settings: Settings, listener: socket.socket, store: Store) -> int:
     config = uvicorn.Config(
         create_app(settings, store),
+        http=protocol_with(Limits.of(settings)),
+        ws="none",
         log_config=None,
         access_log=False,
         proxy_headers=False,
@@ -73,6 +76,12 @@ class _Server(uvicorn.Server):
         if self.should_exit:
             os._exit(1)
         self.should_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Uvicorn calls this ten times per second."""
+        if counter % 10 == 0:
+            sweep(self.server_state.connections, asyncio.get_running_loop().time())
+        return await super().on_tick(counter)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -56,6 +56,10 @@ class Settings:
     max_output_bytes: int = 512 * 1024 * 1024
     setup_timeout_s: float | None = None
     predict_timeout_s: float | None = None
+    header_timeout_s: float | None = 10.0
+    body_timeout_s: float | None = 60.0
+    send_timeout_s: float | None = 60.0
+    max_connections: int = 1000
     cancel_grace_s: float = 5.0
     drain_s: float = 30.0
     stream_grace_s: float = 10.0
@@ -102,6 +106,10 @@ def read_settings(environment: Mapping[str, str], *, mode: str = "predict", **gi
         "keep_predictions": reader.number("COG_KEEP_PREDICTIONS", Settings.keep_predictions, least=1, most=10_000_000),
         "restart_after_failures": reader.number("COG_RESTART_AFTER_FAILURES", 0, least=0, most=1_000_000),
         "exit_on_defunct": reader.flag("COG_EXIT_ON_DEFUNCT"),
+        "header_timeout_s": reader.seconds("COG_HEADER_TIMEOUT", Settings.header_timeout_s),
+        "body_timeout_s": reader.seconds("COG_BODY_TIMEOUT", Settings.body_timeout_s),
+        "send_timeout_s": reader.seconds("COG_SEND_TIMEOUT", Settings.send_timeout_s),
+        "max_connections": reader.number("COG_MAX_CONNECTIONS", Settings.max_connections, least=1, most=1_000_000),
         "log_format": reader.choice("LOG_FORMAT", ("json", "console"), "json"),
         "gpu_needs": reader.gpu_needs("COG_GPU_NEEDS"),
         "log_level": reader.choice("COG_LOG_LEVEL", ("debug", "info", "warning", "error"), "info"),
