@@ -277,6 +277,8 @@ def _refusal(description: str, schema: str = "Error") -> Json:
 
 
 _REFUSALS: Dict[str, Json] = {
+    "401": _refusal("A token is needed"),
+    "403": _refusal("The request comes from a page of another site"),
     "409": _refusal("All slots and the queue are full"),
     "413": _refusal("The body is too large"),
     "415": _refusal("The body is not application/json"),

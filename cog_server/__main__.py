@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -21,6 +22,8 @@ from cog_server.store.base import Store, StoreError
 from cog_server.store.memory import MemoryStore
 from cog_server.store.sqlite import SqliteStore
 
+logger = logging.getLogger("cog")
+
 
 def main() -> int:
     options = _parse(sys.argv[1:])
@@ -32,10 +35,10 @@ def main() -> int:
         print(f"cog: {error}", file=sys.stderr)
         return 1
     configure_logging(log_format=settings.log_format, level=settings.log_level)
-    return asyncio.run(_serve(settings, listener))
+    return asyncio.run(_serve(settings, listener, ignores_sigterm=options.await_explicit_shutdown == "true"))
 
 
-async def _serve(settings: Settings, listener: socket.socket) -> int:
+async def _serve(settings: Settings, listener: socket.socket, *, ignores_sigterm: bool) -> int:
     keep = settings.keep_predictions
     store = SqliteStore(settings.store, keep) if settings.store else MemoryStore(keep)
     try:
@@ -44,14 +47,14 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
         print(f"cog: {error}", file=sys.stderr)
         return 1
     try:
-        return await _run(settings, listener, store)
+        return await _run(settings, listener, store, ignores_sigterm=ignores_sigterm)
     finally:
         await store.close()
 
 
-async def _run(settings: Settings, listener: socket.socket, store: Store) -> int:
+async def _run(settings: Settings, listener: socket.socket, store: Store, *, ignores_sigterm: bool) -> int:
     config = uvicorn.Config(
-        create_app(settings, store),
+        create_app(settings, store, shut_down=lambda: server.shut_down()),
         http=protocol_with(Limits.of(settings)),
         ws="none",
         log_config=None,
@@ -62,8 +65,11 @@ async def _run(settings: Settings, listener: socket.socket, store: Store) -> int
     )
     server = _Server(config)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, server.on_signal)
+    loop.add_signal_handler(signal.SIGINT, server.on_signal)
+    # Not SIG_IGN: the worker would inherit it.
+    loop.add_signal_handler(signal.SIGTERM, _ignore_sigterm if ignores_sigterm else server.on_signal)
+    if ignores_sigterm and not settings.auth_tokens:
+        logger.warning("SIGTERM is ignored and /shutdown needs COG_AUTH_TOKEN: only SIGINT ends this server")
     await server.serve(sockets=[listener])
     return 0
 
@@ -71,10 +77,17 @@ async def _run(settings: Settings, listener: socket.socket, store: Store) -> int
 class _Server(uvicorn.Server):
     """Uvicorn, with the signals in our hands: its own handling ends with the signal's default, not with exit code 0."""
 
+    is_signaled = False
+
     def on_signal(self) -> None:
         """The first signal drains; the second ends at once, and the guard of the worker ends that."""
-        if self.should_exit:
+        if self.is_signaled:
             os._exit(1)
+        self.is_signaled = True
+        self.shut_down()
+
+    def shut_down(self) -> None:
+        """Take nothing new, let what runs end, and end."""
         self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
@@ -86,6 +99,10 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def _ignore_sigterm() -> None:
+    logger.info("SIGTERM is ignored, as --await-explicit-shutdown asks; POST /shutdown or SIGINT ends this server")
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -110,6 +127,14 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--host", default=None, help="address to listen on (default 0.0.0.0)")
     parser.add_argument("--port", type=int, default=None, help="port to listen on (default $PORT or 5000)")
     parser.add_argument("--x-mode", choices=["predict", "train"], default="predict", help="what to serve")
+    parser.add_argument(
+        "--await-explicit-shutdown",
+        choices=["true", "false"],
+        default="false",
+        nargs="?",
+        const="true",
+        help="ignore SIGTERM; POST /shutdown or SIGINT ends the server",
+    )
     # Flags that scripts written for the existing Cog pass; the first has no meaning here.
     parser.add_argument("--threads", type=int, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)

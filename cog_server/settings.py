@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+_MAX_TOKEN_BYTES = 1 << 16
 
 
 class SettingsError(Exception):
@@ -60,6 +63,8 @@ class Settings:
     body_timeout_s: float | None = 60.0
     send_timeout_s: float | None = 60.0
     max_connections: int = 1000
+    auth_tokens: tuple[bytes, ...] = field(default=(), repr=False)
+    cors_origins: tuple[str, ...] = ()
     cancel_grace_s: float = 5.0
     drain_s: float = 30.0
     stream_grace_s: float = 10.0
@@ -110,6 +115,8 @@ def read_settings(environment: Mapping[str, str], *, mode: str = "predict", **gi
         "body_timeout_s": reader.seconds("COG_BODY_TIMEOUT", Settings.body_timeout_s),
         "send_timeout_s": reader.seconds("COG_SEND_TIMEOUT", Settings.send_timeout_s),
         "max_connections": reader.number("COG_MAX_CONNECTIONS", Settings.max_connections, least=1, most=1_000_000),
+        "auth_tokens": reader.tokens("COG_AUTH_TOKEN"),
+        "cors_origins": reader.origins("COG_CORS_ORIGINS"),
         "log_format": reader.choice("LOG_FORMAT", ("json", "console"), "json"),
         "gpu_needs": reader.gpu_needs("COG_GPU_NEEDS"),
         "log_level": reader.choice("COG_LOG_LEVEL", ("debug", "info", "warning", "error"), "info"),
@@ -164,6 +171,34 @@ class _Reader:
         if path == value or not path:
             raise SettingsError(f"{name} is {value!r}; it must be sqlite:///file, or sqlite:////folder/file")
         return Path(path)
+
+    def tokens(self, name: str) -> tuple[bytes, ...]:
+        """The tokens in the variable and in the file that `name`_FILE names. No message shows one."""
+        texts = {name: self.environment[name]} if name in self.environment else {}
+        file = self.text(f"{name}_FILE")
+        if file is not None:
+            try:
+                with open(file, "rb") as stream:
+                    texts[f"{name}_FILE"] = stream.read(_MAX_TOKEN_BYTES).decode("latin-1")
+            except OSError as error:
+                raise SettingsError(f"{name}_FILE: {file} cannot be read: {error.strerror}") from error
+        found = []
+        for place, text in texts.items():
+            tokens = [token for token in re.split(r"\s*[,\n]\s*", text.strip()) if token]
+            if not tokens:
+                # An empty one is a secret that did not arrive, and no reason to let everybody in.
+                raise SettingsError(f"{place} is set but holds no token; unset it to serve without one")
+            if not all(re.fullmatch(r"[!-~]+", token) for token in tokens):
+                raise SettingsError(f"{place}: a token has visible ASCII characters only; a comma or line ends it")
+            found += [token.encode() for token in tokens]
+        return tuple(found)
+
+    def origins(self, name: str) -> tuple[str, ...]:
+        found = tuple(origin.strip().lower() for origin in (self.text(name) or "").split(",") if origin.strip())
+        for origin in found:
+            if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
+                raise SettingsError(f"{name} has {origin!r}; an origin is https://host, https://host:port or *")
+        return found
 
     def seconds(self, name: str, default: float | None = None) -> float | None:
         value = self.text(name)

@@ -18,8 +18,10 @@ from tests.server.conftest import Server, serving, wait_until
 
 CASES = json.loads((Path(__file__).parent / "http_cases.json").read_text())["cases"]
 
-# What these need does not exist yet: webhooks, a bearer token.
-NOT_YET = {"http-body-049", "http-body-050", "http-headers-010", "http-headers-011"}
+# What these need does not exist yet: webhooks.
+NOT_YET = {"http-body-049", "http-body-050"}
+# These are about a server that has a token.
+WITH_TOKEN = {"http-headers-010", "http-headers-011"}
 # How many bytes the server may grow by while it reads a flood.
 MOST_RISE = 50 << 20
 # The corpus was made for servers that drop unknown inputs; here they are refused by name.
@@ -43,9 +45,15 @@ SOURCE = """
 """
 
 
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("guarded")) as start:
+        yield start(SOURCE, environment={"COG_AUTH_TOKEN": "right"})
+
+
 def _is_for_all(case: dict[str, Any]) -> bool:
     """Not those that need a server of their own, or what does not exist yet."""
-    return case["id"] not in NOT_YET and "$silent" not in str(case["input"].get("raw"))
+    return case["id"] not in NOT_YET | WITH_TOKEN and "$silent" not in str(case["input"].get("raw"))
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +79,21 @@ def test_a_bad_request_is_answered_as_the_corpus_says(server: Server, case: dict
         assert b"tok3n-in-wrong-field" not in body
         assert _peak_bytes(server) - peak_bytes < MOST_RISE
     assert server.predict(s="still here")["output"] == "still here"
-    assert "Traceback" not in server.log.read_text()
+    log = server.log.read_text()
+    assert "Traceback" not in log
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", log), "text of a client steers the terminal of who reads the log"
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case["id"] in WITH_TOKEN], ids=lambda case: case["id"])
+def test_a_wrong_token_is_refused_where_one_is_set(guarded: Server, case: dict[str, Any]) -> None:
+    assert _exchange(guarded, case["input"])[0] == 401
+    assert "Traceback" not in guarded.log.read_text()
+
+
+def test_an_authorization_that_nobody_asked_for_is_ignored(server: Server) -> None:
+    case = next(case for case in CASES if case["id"] == "http-headers-010")
+
+    assert _exchange(server, case["input"])[0] == 200
 
 
 def test_silent_connections_are_closed(tmp_path: Path) -> None:
@@ -102,7 +124,7 @@ def _allowed(expected: str) -> set[int | None]:
     if "close" in head:
         found.add(None)
     if "no CORS" in head:
-        found.add(415)
+        found |= {403, 415}
     if 100 in found:
         found.add(200)
     return found
