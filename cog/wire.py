@@ -16,7 +16,7 @@ STOP = b"S"
 
 # Worker to server.
 SPEC = b"s"  # body: the PredictorSpec
-READY = b"r"
+READY = b"r"  # head: has_healthcheck
 SETUP_FAILED = b"f"  # head: error
 LOG = b"l"  # head: id; body: text
 OUTPUT = b"o"  # head: id, files, item (true for one of many); body: the value as JSON

@@ -14,13 +14,16 @@ from collections.abc import Iterator
 
 import uvicorn
 
-from cog_server.app import create_app
+from cog_server.app import Service, create_service
 from cog_server.logs import configure_logging
 from cog_server.protocol import Limits, protocol_with, sweep
 from cog_server.settings import Settings, SettingsError, read_settings
 from cog_server.store.base import Store, StoreError
 from cog_server.store.memory import MemoryStore
 from cog_server.store.sqlite import SqliteStore
+
+# What runs has ended when uvicorn is told to stop; the last answers may still be on their way.
+_LAST_WRITES_S = 5
 
 logger = logging.getLogger("cog")
 
@@ -53,17 +56,18 @@ async def _serve(settings: Settings, listener: socket.socket, *, ignores_sigterm
 
 
 async def _run(settings: Settings, listener: socket.socket, store: Store, *, ignores_sigterm: bool) -> int:
+    service = create_service(settings, store, shut_down=lambda code: server.shut_down(code))
     config = uvicorn.Config(
-        create_app(settings, store, shut_down=lambda: server.shut_down()),
+        service.app,
         http=protocol_with(Limits.of(settings)),
         ws="none",
         log_config=None,
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_graceful_shutdown=int(settings.drain_s),
+        timeout_graceful_shutdown=_LAST_WRITES_S,
     )
-    server = _Server(config)
+    server = _Server(config, service)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, server.on_signal)
     # Not SIG_IGN: the worker would inherit it.
@@ -71,24 +75,40 @@ async def _run(settings: Settings, listener: socket.socket, store: Store, *, ign
     if ignores_sigterm and not settings.auth_tokens:
         logger.warning("SIGTERM is ignored and /shutdown needs COG_AUTH_TOKEN: only SIGINT ends this server")
     await server.serve(sockets=[listener])
-    return 0
+    return server.exit_code
 
 
 class _Server(uvicorn.Server):
     """Uvicorn, with the signals in our hands: its own handling ends with the signal's default, not with exit code 0."""
 
-    is_signaled = False
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self.exit_code = 0
+        self.is_signaled = False
+        self._service = service
+        self._draining: asyncio.Task[None] | None = None
 
     def on_signal(self) -> None:
-        """The first signal drains; the second ends at once, and the guard of the worker ends that."""
+        """The first signal drains; the second ends at once, worker and all."""
         if self.is_signaled:
+            self._service.abandon()
             os._exit(1)
         self.is_signaled = True
         self.shut_down()
 
-    def shut_down(self) -> None:
-        """Take nothing new, let what runs end, and end."""
-        self.should_exit = True
+    def shut_down(self, exit_code: int = 0) -> None:
+        """Take nothing new, let what runs end, and end. Until then who asks is told, not met by a closed door."""
+        if self._draining is None:
+            self.exit_code = exit_code
+            self._service.refuse()
+            self._draining = asyncio.create_task(self._drain(), name="cog-drain")
+
+    async def _drain(self) -> None:
+        try:
+            if not await self._service.drain():
+                self.exit_code = self.exit_code or 1
+        finally:
+            self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
         """Uvicorn calls this ten times per second."""

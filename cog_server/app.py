@@ -1,9 +1,10 @@
-"""`create_app`: the FastAPI application around one supervisor and one runner."""
+"""`create_service`: the FastAPI application around one supervisor and one runner."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 
 from fastapi import FastAPI
 
@@ -12,6 +13,7 @@ from cog_server.access import add_access
 from cog_server.files.fetch import FileFetcher
 from cog_server.gpu import GpuCheck
 from cog_server.logs import ModelLog
+from cog_server.ready_file import ReadyFile
 from cog_server.routes.answers import add_problem_answers
 from cog_server.routes.docs import add_docs_routes
 from cog_server.routes.health import add_health_routes
@@ -20,18 +22,49 @@ from cog_server.routes.shutdown import add_shutdown_route
 from cog_server.runner import JobRunner
 from cog_server.settings import Settings
 from cog_server.store.base import Store
-from cog_server.worker.supervisor import Supervisor
+from cog_server.worker.supervisor import State, Supervisor
 
 
-def create_app(settings: Settings, store: Store, *, shut_down: Callable[[], None]) -> FastAPI:
+@dataclass(frozen=True)
+class Service:
+    """The application, and how it ends: `refuse` new predictions at once, then `drain`, false if some did not end.
+
+    `abandon` is for when there is no time for that: the worker is killed, its files are deleted.
+    """
+
+    app: FastAPI
+    refuse: Callable[[], None]
+    drain: Callable[[], Awaitable[bool]]
+    abandon: Callable[[], None]
+
+
+def create_service(settings: Settings, store: Store, *, shut_down: Callable[[int], None]) -> Service:
     """Make the application around an open store; its lifespan owns the worker. Needs a running event loop.
 
-    `shut_down` makes the server that runs it drain and end.
+    `shut_down` makes the server that runs it drain and end with an exit code.
     """
     supervisor = Supervisor(settings, on_text=ModelLog(settings.log_format).write)
     fetcher = FileFetcher(max_bytes=settings.max_file_bytes)
     runner = JobRunner(settings, supervisor, fetcher, store)
     gpu = GpuCheck(settings.gpu_needs) if settings.gpu_needs else None
+    ready_file = ReadyFile(settings.ready_file) if settings.ready_file else None
+
+    def on_state(state: State) -> None:
+        if ready_file is not None:
+            ready_file.set(state is State.READY and not runner.is_draining)
+        if settings.exit_on_defunct and state in (State.DEFUNCT, State.SETUP_FAILED):
+            shut_down(1)
+
+    supervisor.listeners.append(on_state)
+
+    def refuse() -> None:
+        runner.is_draining = True
+        if ready_file is not None:
+            ready_file.set(False)
+
+    def abandon() -> None:
+        supervisor.kill("the server was told to end at once")
+        runner.close()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -44,7 +77,7 @@ def create_app(settings: Settings, store: Store, *, shut_down: Callable[[], None
         finally:
             if gpu is not None:
                 await gpu.stop()
-            await runner.drain(settings.drain_s)
+            await runner.drain(0.0)
             await supervisor.stop(settings.cancel_grace_s)
             await fetcher.close()
             runner.close()
@@ -55,7 +88,7 @@ def create_app(settings: Settings, store: Store, *, shut_down: Callable[[], None
     add_prediction_routes(app, settings, supervisor, runner)
     add_health_routes(app, supervisor, runner, gpu, mode=settings.mode)
     add_docs_routes(app, settings, supervisor)
-    add_shutdown_route(app, settings, shut_down)
+    add_shutdown_route(app, settings, lambda: shut_down(0))
     add_problem_answers(app)
     add_access(app, settings)
-    return app
+    return Service(app, refuse, lambda: runner.drain(settings.drain_s), abandon)

@@ -72,7 +72,9 @@ class Settings:
     store: Path | None = None
     keep_predictions: int = 1000
     restart_after_failures: int = 0
+    max_restarts: int = 5
     exit_on_defunct: bool = False
+    ready_file: Path | None = None
     log_format: str = "json"
     log_level: str = "info"
     gpu_needs: GpuNeeds | None = None
@@ -110,6 +112,8 @@ def read_settings(environment: Mapping[str, str], *, mode: str = "predict", **gi
         "store": reader.store("COG_STORE"),
         "keep_predictions": reader.number("COG_KEEP_PREDICTIONS", Settings.keep_predictions, least=1, most=10_000_000),
         "restart_after_failures": reader.number("COG_RESTART_AFTER_FAILURES", 0, least=0, most=1_000_000),
+        "max_restarts": reader.number("COG_MAX_RESTARTS", Settings.max_restarts, least=0, most=1_000_000),
+        "ready_file": reader.ready_file(),
         "exit_on_defunct": reader.flag("COG_EXIT_ON_DEFUNCT"),
         "header_timeout_s": reader.seconds("COG_HEADER_TIMEOUT", Settings.header_timeout_s),
         "body_timeout_s": reader.seconds("COG_BODY_TIMEOUT", Settings.body_timeout_s),
@@ -162,6 +166,12 @@ class _Reader:
             "yes",
             "on",
         )
+
+    def ready_file(self) -> Path | None:
+        # The place that the existing Cog writes to, and the condition under which it does.
+        default = "/var/run/cog/ready" if self.text("KUBERNETES_SERVICE_HOST") else None
+        value = self.text("COG_READY_FILE") or default
+        return Path(value) if value else None
 
     def store(self, name: str) -> Path | None:
         value = self.text(name)

@@ -91,7 +91,7 @@ class Worker:
     # Synchronous predictors: one at a time, on the main thread, where setup() ran too.
 
     def _serve(self) -> int:
-        self._channel.send(wire.READY, {})
+        self._channel.send(wire.READY, {"has_healthcheck": self._model.has_healthcheck})
         while True:
             message = self._inbox.get()
             if message.kind == wire.STOP:
@@ -151,7 +151,7 @@ class Worker:
                 await result
         except BaseException as error:
             return self._fail_setup(error)
-        self._channel.send(wire.READY, {})
+        self._channel.send(wire.READY, {"has_healthcheck": self._model.has_healthcheck})
         while not self._stopped:
             self._wake.clear()
             self._start_tasks()

@@ -54,11 +54,14 @@ class Model:
             if inspect.isawaitable(result):
                 await result
 
+    @property
+    def has_healthcheck(self) -> bool:
+        """Whether the user wrote a `healthcheck()`."""
+        return hasattr(self._instance, "healthcheck")
+
     async def healthcheck(self) -> bool:
-        """What the user's `healthcheck()` says; True without one."""
-        check = getattr(self._instance, "healthcheck", None)
-        if check is None:
-            return True
+        """What the user's `healthcheck()` says."""
+        check = self._instance.healthcheck
         if inspect.iscoroutinefunction(check):
             return bool(await check())
         return bool(await asyncio.get_running_loop().run_in_executor(None, check))

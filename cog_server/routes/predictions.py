@@ -75,7 +75,8 @@ class _Routes:
         except Refused as refused:
             return refused.response
         except NotReady as error:
-            return problem(503, str(error), retry_after_s=_RETRY_AFTER_S)
+            headers = {"Connection": "close"} if self._runner.is_draining else {}
+            return problem(503, str(error), retry_after_s=_RETRY_AFTER_S, headers=headers)
         except AtCapacity as error:
             return problem(409, str(error), retry_after_s=_RETRY_AFTER_S)
         except DuplicateId:

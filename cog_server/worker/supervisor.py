@@ -7,7 +7,6 @@ import enum
 import json
 import logging
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -19,8 +18,8 @@ from cog_server.worker.process import Callbacks, WorkerProcess, describe_exit
 
 log = logging.getLogger("cog.server")
 
-MAX_RESTARTS = 5
 RESTART_WINDOW_S = 60.0
+_MAX_DELAY_S = 10.0
 HEALTHCHECK_TIMEOUT_S = 5.0
 MAX_SETUP_LOG_CHARS = 1024 * 1024
 MAX_WAITING = 1000
@@ -90,9 +89,11 @@ class Supervisor:
         self._worker: WorkerProcess | None = None
         self._jobs: dict[str, Job] = {}
         self._changed = asyncio.Event()
-        self._deaths: deque[float] = deque(maxlen=MAX_RESTARTS + 1)
+        self._deaths: list[float] = []
+        self._failed_starts = 0
         self._health: asyncio.Future[tuple[bool, str | None]] | None = None
         self._health_number = 0
+        self._has_healthcheck = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._setup_deadline: asyncio.TimerHandle | None = None
         self._behind: set[Job] = set()
@@ -163,7 +164,7 @@ class Supervisor:
 
     async def healthcheck(self) -> tuple[bool, str | None]:
         """Ask the user's `healthcheck()`: (is healthy, what went wrong). Callers at the same time share one answer."""
-        if self._worker is None or self.state is not State.READY:
+        if self._worker is None or self.state is not State.READY or not self._has_healthcheck:
             return True, None
         if self._health is None:
             self._health_number += 1
@@ -188,7 +189,11 @@ class Supervisor:
         try:
             await worker.spawn(command, folder=settings.folder, environment=worker_environment(settings))
         except OSError as error:
-            self._fail_setup(f"the worker cannot be started with {settings.python}: {error.strerror or error}")
+            how = f"cannot be started with {settings.python}: {error.strerror or error}"
+            if self.restarts:
+                self._restart(how)
+            else:
+                self._fail_setup(f"the worker {how}")
             return
         self._worker = worker
         if settings.setup_timeout_s is not None:
@@ -217,13 +222,14 @@ class Supervisor:
         elif kind == wire.SPEC:
             self.spec = PredictorSpec.from_json(json.loads(message.body))
         elif kind == wire.READY:
-            self._on_ready()
+            self._on_ready(has_healthcheck=message.head["has_healthcheck"])
         elif kind == wire.SETUP_FAILED:
             self._fail_setup(message.head["error"])
         elif kind == wire.HEALTHY and message.head["id"] == str(self._health_number):
             self._answer_health(message.head["ok"], message.head["error"])
 
-    def _on_ready(self) -> None:
+    def _on_ready(self, *, has_healthcheck: bool) -> None:
+        self._has_healthcheck = has_healthcheck
         if self._worker is not None:
             self._worker.read_text()
         if self._setup_deadline is not None:
@@ -265,16 +271,20 @@ class Supervisor:
 
     def _restart(self, how: str) -> None:
         now = time.monotonic()
-        self._deaths.append(now)
-        recent = sum(1 for moment in self._deaths if now - moment < RESTART_WINDOW_S)
-        if recent > MAX_RESTARTS:
+        was_ready = self.state is State.READY
+        self._failed_starts = 0 if was_ready else self._failed_starts + 1
+        self._deaths = [moment for moment in self._deaths if now - moment < RESTART_WINDOW_S] + [now]
+        recent = len(self._deaths)
+        if recent > self._settings.max_restarts:
             self._enter(State.DEFUNCT, f"the worker ended {recent} times in {RESTART_WINDOW_S:.0f} s; the last {how}")
             log.error("giving up: %s", self.reason)
             return
         self.restarts += 1
         self._enter(State.STARTING, f"the worker {how} and is being restarted")
         log.warning("the worker %s; starting a new one", how)
-        task = asyncio.create_task(self._spawn_after(0.0 if recent == 1 else 0.05 * 2**recent), name="cog-respawn")
+        # One that was ready is replaced at once; one that does not even get there is given time, ever more of it.
+        delay_s = 0.0 if was_ready else min(0.1 * 2**self._failed_starts, _MAX_DELAY_S)
+        task = asyncio.create_task(self._spawn_after(delay_s), name="cog-respawn")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

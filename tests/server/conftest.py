@@ -39,6 +39,10 @@ class Server:
         assert isinstance(document, dict)
         return document
 
+    def predict_quietly(self) -> None:
+        """Run one prediction, whatever it comes to: all that is made on first use is there then."""
+        self.http.post("/predictions", json={})
+
     def health(self) -> dict[str, Any]:
         document = self.http.get("/health-check").json()
         assert isinstance(document, dict)

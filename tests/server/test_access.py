@@ -16,7 +16,7 @@ import pytest
 from starlette.routing import BaseRoute, Mount, Route
 
 from cog_server.access import OPEN_PATHS
-from cog_server.app import create_app
+from cog_server.app import create_service
 from cog_server.settings import Settings, SettingsError, read_settings
 from cog_server.store.memory import MemoryStore
 from tests.server.conftest import Serve, Server, serving, wait_until
@@ -53,9 +53,8 @@ def _routes() -> list[tuple[str, str]]:
     """Every (method, path) of the application, in both modes."""
 
     async def routes(mode: str) -> list[BaseRoute]:
-        return create_app(
-            Settings(target="predict.py:Predictor", mode=mode), MemoryStore(1), shut_down=lambda: None
-        ).routes
+        settings = Settings(target="predict.py:Predictor", mode=mode)
+        return create_service(settings, MemoryStore(1), shut_down=lambda code: None).app.routes
 
     found = []
     for route in [route for mode in ("predict", "train") for route in asyncio.run(routes(mode))]:

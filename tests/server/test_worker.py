@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.server.conftest import Serve, free_port, is_alive, wait_until
@@ -216,6 +218,93 @@ def test_sigterm_lets_a_running_prediction_end(serve: Serve) -> None:
 
         assert answer.result(timeout=10)["output"] == "done"
     assert server.process.wait(10) == 0
+
+
+def test_while_it_drains_the_server_says_so_to_who_asks(serve: Serve) -> None:
+    server = serve(
+        """
+        class Predictor(BasePredictor):
+            def predict(self) -> str:
+                time.sleep(1.5)
+                return "done"
+        """
+    )
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        running = pool.submit(server.predict)
+        server.wait_for("BUSY")
+        server.process.terminate()
+        wait_until(lambda: server.http.get("/readyz").status_code == 503, "it is still ready")
+
+        refused = httpx.post(f"{server.url}/predictions", json={})
+
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"]
+        assert refused.headers["connection"] == "close"
+        assert running.result()["output"] == "done"
+    assert server.process.wait(10) == 0
+
+
+def test_what_outlives_the_drain_is_ended_and_the_exit_code_says_so(serve: Serve) -> None:
+    server = serve(
+        """
+        class Predictor(BasePredictor):
+            def predict(self) -> str:
+                time.sleep(600)
+                return "done"
+        """,
+        environment={"COG_DRAIN_TIMEOUT": "0.5", "COG_CANCEL_GRACE": "0.5"},
+    )
+    server.http.post("/predictions", json={}, headers={"prefer": "respond-async"})
+    server.wait_for("BUSY")
+    server.process.terminate()
+
+    assert server.process.wait(10) == 1
+
+
+@pytest.mark.parametrize("how", ["defunct", "setup"])
+def test_a_server_without_a_worker_ends_if_the_operator_says_so(serve: Serve, how: str) -> None:
+    source = CRASHING if how == "defunct" else "raise RuntimeError('no weights')"
+    environment = {"COG_EXIT_ON_DEFUNCT": "1", "COG_MAX_RESTARTS": "0"}
+    try:
+        server = serve(source, ready=how == "defunct", environment=environment)
+    except AssertionError as error:  # It was gone before it could be asked anything.
+        assert "no weights" in str(error)
+        return
+    if how == "defunct":
+        server.http.post("/predictions", json={"input": {"how": "exit"}})
+
+    assert server.process.wait(10) == 1
+
+
+def test_a_file_says_ready_as_long_as_it_is_true(serve: Serve, tmp_path: Path) -> None:
+    ready = tmp_path / "run" / "ready"
+    server = serve(CRASHING, environment={"COG_READY_FILE": str(ready), "COG_MAX_RESTARTS": "0"})
+    assert ready.exists()
+
+    server.http.post("/predictions", json={"input": {"how": "exit"}})
+
+    server.wait_for("DEFUNCT")
+    assert not ready.exists()
+
+
+def test_a_worker_that_hangs_in_c_code_does_not_delay_health(serve: Serve) -> None:
+    server = serve(
+        """
+        import ctypes
+        class Predictor(BasePredictor):
+            def predict(self) -> str:
+                ctypes.PyDLL("libc.so.6").sleep(600)
+                return ""
+        """,
+        environment={"COG_CANCEL_GRACE": "0.2"},
+    )
+    server.http.post("/predictions", json={"id": "held"}, headers={"prefer": "respond-async"})
+    wait_until(lambda: server.http.get("/predictions/held").json()["status"] == "processing", "it does not begin")
+    server.http.timeout = httpx.Timeout(2)
+
+    assert server.health()["status"] == "BUSY"
+    server.http.post("/predictions/held/cancel")
+    wait_until(lambda: server.http.get("/predictions/held").json()["status"] == "canceled", "it goes on")
 
 
 def test_sigterm_in_setup_ends_at_once(serve: Serve) -> None:
