@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-floors lint format lab bench docs lock clean
+.PHONY: help install quickstart test test-floors lint format lab faults bench docs lock clean
 
 help: ## Print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -40,6 +40,9 @@ format: install ## Bring the code into its format
 
 lab: ## Bring up a real Docker engine and stand-in base images (Debian, root)
 	tests/lab/up
+
+faults: install ## Break a server in every known way and print what it came to (about half an hour)
+	$(BIN)/python -m tests.faults
 
 bench: install ## Measure what the README states
 	$(BIN)/python -m benchmarks

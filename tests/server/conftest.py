@@ -39,6 +39,11 @@ class Server:
         assert isinstance(document, dict)
         return document
 
+    def reconnect(self) -> None:
+        """Give up the connections that are kept alive, and begin anew."""
+        self.http.close()
+        self.http = client_of(self.url)
+
     def predict_quietly(self) -> None:
         """Run one prediction, whatever it comes to: all that is made on first use is there then."""
         self.http.post("/predictions", json={})
@@ -107,7 +112,7 @@ def serving(tmp_path: Path) -> Iterator[Serve]:
                 text=True,
             )
         url = f"http://127.0.0.1:{port}"
-        server = Server(process, httpx.Client(base_url=url, timeout=30, trust_env=False), url, log)
+        server = Server(process, client_of(url), url, log)
         started.append(server)
         wait_until(lambda: _answers(server), f"the server does not answer: {log}", timeout_s=20)
         if ready:
@@ -126,6 +131,10 @@ def serving(tmp_path: Path) -> Iterator[Serve]:
         if server.process.returncode != -signal.SIGKILL:
             left = [path.name for path in server.log.parent.iterdir() if path.name.startswith("cog-server-")]
             assert not left, f"files left behind: {left}"
+
+
+def client_of(url: str) -> httpx.Client:
+    return httpx.Client(base_url=url, timeout=30, trust_env=False)
 
 
 def children(parent: int) -> list[int]:

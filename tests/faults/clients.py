@@ -1,0 +1,193 @@
+"""C: clients that leave, come back, ask too much or too fast."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+import signal
+import socket
+import threading
+import time
+
+import httpx
+
+from tests.faults.lab import Lab, during, end_of, fault, percentiles, submit, time_to, wait_started
+from tests.server.conftest import Server
+from tests.server.test_streams import streaming
+
+_SLEEPING = """
+    class Predictor(BasePredictor):
+        def predict(self, token: str = "", seconds: float = 0.0) -> str:
+            time.sleep(seconds)
+            return token
+"""
+_MANY = """
+    import asyncio
+    class Predictor(BasePredictor):
+        async def predict(self, count: int = 0, pause: float = 0.0) -> AsyncIterator[str]:
+            for position in range(count):
+                yield f"item {position}"
+                await asyncio.sleep(pause)
+"""
+
+
+def _request(server: Server, body: bytes, headers: str = "") -> socket.socket:
+    host, _, port = server.url.removeprefix("http://").partition(":")
+    connection = socket.create_connection((host, int(port)), timeout=10)
+    head = f"POST /predictions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
+    connection.sendall(head.encode() + body)
+    return connection
+
+
+@fault("C1", "clients that drop a synchronous request", size=500)
+def drops(lab: Lab, size: int) -> str:
+    times = []
+    with lab.server(_SLEEPING) as server:
+        for number in range(size):
+            connection = _request(server, b'{"id":"c%d","input":{"seconds":600}}' % number)
+            time.sleep(lab.chance.random() * 0.03)
+            if lab.chance.random() < 0.5:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # RST, not FIN
+            connection.close()
+            started = time.monotonic()
+            assert server.predict(token="next")["output"] == "next"
+            times.append(time.monotonic() - started)
+        statuses = {server.http.get(f"/predictions/c{number}").json().get("status") for number in range(size)}
+        assert statuses <= {"canceled", None}, statuses
+    return f"{size} of {size} canceled, every slot back; slot back after {percentiles(times)}"
+
+
+@fault("C2", "clients that drop a stream or an asynchronous request: it goes on, and can be read again", size=200)
+def left_streams(lab: Lab, size: int) -> str:
+    wanted = [f"item {position}" for position in range(5)]
+    with lab.server(_MANY, COG_MAX_CONCURRENCY="4") as server:
+        for number in range(size):
+            given = {"id": f"s{number}", "input": {"count": 5, "pause": 0.01}}
+            with streaming(server, "POST", "/predictions", json=given) as events:
+                seen = [next(events) for _ in range(lab.chance.randrange(1, 5))]
+            last = {"last-event-id": seen[-1].id or ""}
+            with streaming(server, "GET", f"/predictions/s{number}", headers=last) as events:
+                seen += list(events)
+            assert [event.data["chunk"] for event in seen if event.name == "output"] == wanted, seen
+            assert seen[-1].data["status"] == "succeeded", seen[-1]
+    return f"{size} streams dropped and resumed: 0 lost items, 0 twice"
+
+
+@fault("C6", "fifty PUTs of one id at once are one run", size=100)
+def same_id(lab: Lab, size: int) -> str:
+    source = """
+        class Predictor(BasePredictor):
+            def setup(self):
+                self.runs = 0
+            def predict(self, wait: bool = False) -> int:
+                self.runs += wait
+                time.sleep(0.02 * wait)
+                return self.runs
+        """
+    with lab.server(source) as server, lab.pool(50) as pool:
+        client = httpx.Client(base_url=server.url, timeout=30, limits=httpx.Limits(max_connections=50))
+        with client:
+            for number in range(size):
+                body = {"input": {"wait": True}}
+                paths = [f"/predictions/r{number}"] * 50
+                answers = list(pool.map(functools.partial(client.put, json=body), paths))
+                assert {(each.status_code, each.json()["output"]) for each in answers} == {(200, number + 1)}
+    return f"{size} rounds of 50: {size} runs, one answer to all"
+
+
+@fault("C7", "more requests than slots: a bounded queue, and 409 beyond it", size=1000)
+def capacity(lab: Lab, size: int) -> str:
+    times, statuses = [], []
+    room = size // 10
+    with lab.server(_SLEEPING, COG_MAX_QUEUE=str(room)) as server:
+        held = submit(server.http, input={"seconds": 600})
+        wait_started(server.http, held)
+        accepted = []
+        for _ in range(size):
+            started = time.monotonic()
+            answer = server.http.post("/predictions", json={}, headers={"prefer": "respond-async"})
+            times.append(time.monotonic() - started)
+            statuses.append(answer.status_code)
+            if answer.status_code == 202:
+                accepted.append(answer.json()["id"])
+            else:
+                assert answer.headers["retry-after"], answer.headers
+        assert statuses.count(202) == room, statuses.count(202)
+        assert set(statuses) == {202, 409}, set(statuses)
+        server.http.post(f"/predictions/{held}/cancel")
+        assert {end_of(server.http, each)["status"] for each in accepted} <= {"succeeded"}
+    return f"{size} requests: {room} accepted (the queue), the rest 409; answer {percentiles(times)}"
+
+
+@fault("C7", "one client that waits for each answer is never refused", size=2000)
+def back_to_back(lab: Lab, size: int) -> str:
+    with lab.server(_SLEEPING) as server:
+        started = time.monotonic()
+        statuses = [server.http.post("/predictions", json={"input": {"token": "x"}}).status_code for _ in range(size)]
+        seconds = time.monotonic() - started
+        assert set(statuses) == {200}, set(statuses)
+    return f"{size} answers with 200 on one connection, {size / seconds:.0f} a second"
+
+
+@fault("C8", "a storm of health checks while the model's own healthcheck hangs", size=60)
+def health_storm(lab: Lab, size: int) -> str:
+    """`size` is the number of seconds."""
+    source = """
+        class Predictor(BasePredictor):
+            def predict(self) -> str:
+                return ""
+            def healthcheck(self) -> bool:
+                time.sleep(600)
+        """
+    times: list[float] = []
+
+    def ask(stop: threading.Event) -> None:
+        with httpx.Client(base_url=server.url, timeout=30) as client:
+            while not stop.is_set():
+                started = time.monotonic()
+                assert client.get("/health-check").json()["status"] == "UNHEALTHY"
+                times.append(time.monotonic() - started)
+
+    server = lab.serve(source, ready=False)
+    time_to(lambda: server.http.get("/readyz").status_code == 200, "it does not start")
+    before = len(os.listdir(f"/proc/{server.process.pid}/fd"))
+    lives = []
+    with during(ask, times=20):
+        end = time.monotonic() + size
+        while time.monotonic() < end:
+            started = time.monotonic()
+            assert server.http.get("/livez").status_code == 200
+            assert server.http.post("/predictions", json={}).status_code == 200
+            lives.append(time.monotonic() - started)
+            time.sleep(0.05)
+    assert max(times) < 7, max(times)
+    time_to(lambda: len(os.listdir(f"/proc/{server.process.pid}/fd")) <= before, "fds left", timeout_s=15)
+    return (
+        f"{len(times)} checks cut at 5 s ({percentiles(times)}); /livez and a prediction meanwhile {percentiles(lives)}"
+    )
+
+
+@fault("C10", "kept-alive connections across crashes of the worker: answers are never swapped", size=10_000)
+def swapped(lab: Lab, size: int) -> str:
+    numbers = itertools.count()
+    done = 0
+
+    def ask(stop: threading.Event) -> None:
+        nonlocal done
+        with httpx.Client(base_url=server.url, timeout=60) as client:
+            while (number := next(numbers)) < size:
+                document = client.post("/predictions", json={"input": {"token": f"t{number}"}}).json()
+                assert document["input"]["token"] == f"t{number}", document
+                assert document["status"] == "failed" or document["output"] == f"t{number}", document
+                done += 1
+
+    kills = 0
+    with lab.server(_SLEEPING) as server:
+        with during(ask, times=20):
+            while done < size:
+                time.sleep(0.5)
+                for worker in server.worker_pids():
+                    kills += 1
+                    os.kill(worker, signal.SIGKILL)
+    return f"{size} tokens on 20 connections, {kills} kills: 0 swapped"
