@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.environments import Interpreters
+
 # The same examples in every run of CI: a find there is a find of the change. Elsewhere each run looks further.
 settings.register_profile("ci", derandomize=True, deadline=None)
 if os.environ.get("CI"):
@@ -109,6 +111,12 @@ def cog() -> Cog:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def interpreters(tmp_path_factory: pytest.TempPathFactory) -> Interpreters:
+    """The Pythons of models, with and without packages, each made once."""
+    return Interpreters(tmp_path_factory.mktemp("environments"))
 
 
 @pytest.fixture(scope="session", autouse=True)

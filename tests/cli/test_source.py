@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from importlib.metadata import distributions
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,6 +21,7 @@ from cog.spec import PredictorSpec, SignatureError
 from cog_cli.source import Undecidable, read_source
 from tests.cli.source_programs import SHARED_FILE, ProgramMaker
 from tests.cli.source_signatures import SignatureMaker
+from tests.predictor_cases import load_predictors
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -735,27 +737,16 @@ for line in sys.stdin:
     print(json.dumps(answer))
 """
 # What an older Python cannot tell of live objects.
-LOST = {"3.8": {"typed_dict_totals.py:Predictor"}}
+LOST = {(3, 8): {"typed_dict_totals.py:Predictor"}}
+# What no reading of the text can tell.
+UNDECIDABLE = {"partial.py:predict", "pydantic_1_models.py:Predictor", "rewritten_signature.py:Predictor"}
 
 
-def references() -> list[tuple[str, str]]:
-    """(reference, mode) of every predictor in tests/predictors that is one file."""
-    found = []
-    for path in sorted(PREDICTORS.glob("*.py")):
-        text = path.read_text()
-        names = [
-            name
-            for name in ("Predictor", "predict", "run", "train")
-            if f"class {name}" in text or f"\ndef {name}" in text
-        ]
-        names += ["run"] if "async def run" in text and not names else []
-        if names:
-            found.append((f"{path.name}:{names[0]}", "train" if names[0] == "train" else "predict"))
-    return found
+PREDICTOR_FILES = load_predictors()
 
 
 def live_answers(python: str) -> dict[str, Any]:
-    lines = "".join(f"{reference} {mode}\n" for reference, mode in references())
+    lines = "".join(f"{each.reference} {each.mode}\n" for each in PREDICTOR_FILES)
     result = subprocess.run(
         [python, "-c", DESCRIBE_ALL, str(ROOT), str(PREDICTORS)],
         input=lines,
@@ -764,7 +755,7 @@ def live_answers(python: str) -> dict[str, Any]:
         check=True,
     )
     answers = [json.loads(line) for line in result.stdout.splitlines()]
-    return dict(zip((reference for reference, _ in references()), answers, strict=True))
+    return dict(zip((each.reference for each in PREDICTOR_FILES), answers, strict=True))
 
 
 def pythons(*versions: str) -> list[str]:
@@ -776,24 +767,30 @@ def pythons(*versions: str) -> list[str]:
 @pytest.mark.parametrize("python", [sys.executable, *pythons("3.8.", "3.13.")])
 def test_source_and_live_objects_give_the_same_spec(python: str) -> None:
     live = live_answers(python)
+    version, packages = version_and_packages(python)
     compared = 0
 
-    for reference, mode in references():
-        if any(f"/{version}." in python and reference in lost for version, lost in LOST.items()):
+    for each in PREDICTOR_FILES:
+        if not each.runs_with(version, packages) or each.reference in LOST.get(version, ()):
             continue
-        if isinstance(live[reference], str):
-            # No pydantic or typing_extensions beside that Python, or syntax that is too new for it.
-            assert python != sys.executable or "SyntaxError" in live[reference], live[reference]
-            continue
+        assert isinstance(live[each.reference], dict), live[each.reference]
         try:
-            spec = read_source(reference, PREDICTORS, mode=mode)
+            spec = read_source(each.reference, PREDICTORS, mode=each.mode)
         except Undecidable:
-            assert "type_alias" in reference and sys.version_info < (3, 12)
+            assert each.reference in UNDECIDABLE or sys.version_info < each.python
             continue
-        assert json.loads(json.dumps(spec.to_json())) == live[reference], reference
+        assert json.loads(json.dumps(spec.to_json())) == live[each.reference], each.reference
         compared += 1
 
-    assert compared >= 25
+    assert compared >= 35
+
+
+def version_and_packages(python: str) -> tuple[tuple[int, int], dict[str, str]]:
+    """Which Python it is, and what a predictor may ask for there: packages are beside our own only."""
+    if python != sys.executable:
+        major, minor = python.split("/")[-3].split(".")[:2]
+        return (int(major), int(minor)), {}
+    return sys.version_info[:2], {item.name.replace("_", "-"): item.version for item in distributions()}
 
 
 READ_ALL = """
@@ -808,7 +805,8 @@ for line in sys.stdin:
 
 @pytest.mark.parametrize("python", pythons("3.10.", "3.12.", "3.13.", "3.14."))
 def test_source_is_read_alike_by_every_python_that_runs_cog(python: str) -> None:
-    known = [(reference, mode) for reference, mode in references() if not reference.startswith("type_alias")]
+    known = [(each.reference, each.mode) for each in PREDICTOR_FILES if each.python <= (3, 10)]
+    known = [item for item in known if item[0] not in UNDECIDABLE]
     lines = "".join(f"{reference} {mode}\n" for reference, mode in known)
 
     result = subprocess.run(

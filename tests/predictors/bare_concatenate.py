@@ -10,3 +10,7 @@ class Predictor(BasePredictor):
     async def predict(self, prompt: str) -> AsyncConcatenateIterator:
         for word in prompt.split():
             yield word
+
+
+CASES = [({"prompt": "to be or"}, ["to", "be", "or"]), ({"prompt": ""}, [])]
+BAD_INPUTS = [({"prompt": ["a"]}, "prompt")]

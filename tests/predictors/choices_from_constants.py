@@ -35,3 +35,19 @@ class Predictor(BasePredictor):
         other: str = "{} and {two}".format("one", two="two".upper()),
     ) -> str:
         return f"{width} {sampler} {speed} {factor} {language} {mode} {count} {model} {text} {other}"
+
+
+CASES = [
+    ({}, "512 DDIM fast 0.1 auto a 5 zz it has 8 sizes one and TWO"),
+    (
+        {"width": 64, "sampler": "PNDM", "speed": "slow", "factor": 0.9, "language": "de", "mode": "D", "model": "x-model"},
+        "64 PNDM slow 0.9 de D 5 x-model it has 8 sizes one and TWO",
+    ),
+]
+BAD_INPUTS = [
+    ({"width": 65}, "width"),
+    ({"width": 64.0}, "width"),
+    ({"sampler": "ddim"}, "sampler"),
+    ({"factor": 0.5}, "factor"),
+    ({"count": 1024}, "count"),
+]

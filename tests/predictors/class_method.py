@@ -4,4 +4,8 @@
 class Predictor:
     @classmethod
     def predict(cls, size: int = 3) -> int:
-        return size
+        return size * len(cls.__name__)
+
+
+CASES = [({}, 27), ({"size": 1}, 9)]
+BAD_INPUTS = [({"size": 1.0}, "size"), ({"cls": 1}, "cls")]

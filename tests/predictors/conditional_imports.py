@@ -40,4 +40,8 @@ class Predictor(BasePredictor):
     def predict(
         self, mode: Literal["x", "y"], model: str = Input(choices=MODELS), n: int = LIMIT, more: List[str] = Input(default=[])
     ) -> Dict[str, int]:
-        return {}
+        return {f"{mode} {model}": n, **{word: len(word) for word in more}}
+
+
+CASES = [({"mode": "x", "model": "b"}, {"x b": 12}), ({"mode": "y", "model": "a", "n": 0, "more": ["one"]}, {"y a": 0, "one": 3})]
+BAD_INPUTS = [({"mode": "z", "model": "a"}, "mode"), ({"mode": "x"}, "model"), ({"mode": "x", "model": "c"}, "model")]

@@ -41,4 +41,8 @@ class Predictor(BasePredictor):
     @timed
     @concurrent(max=2)
     async def predict(self, text: str, size: int = Input(choices=sizes(8), default=8)) -> str:
-        return text
+        return text * size
+
+
+CASES = [({"text": "a"}, "aaaaaaaa"), ({"text": "", "size": 24}, "")]
+BAD_INPUTS = [({"text": "a", "size": 16}, "size"), ({"text": "a", "args": 1}, "args")]

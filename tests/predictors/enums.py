@@ -34,4 +34,25 @@ class Predictor(BasePredictor):
         name: str = Input(choices=[item.value for item in Color], default=Color.RED.value),
         key: str = Input(choices=list(Color.__members__), default=Color["RED"].name),
     ) -> Color:
-        return color
+        assert color2 is Color.GREEN and shape in (None, Shape.SQUARE)
+        assert isinstance(level, Level) and isinstance(colors[0], Color)
+        print(color.code, level.name, shape and shape.name, [item.name for item in colors], name, key)
+        return {"RED": Color.GREEN, "GREEN": Color.RED}[color.name]
+
+
+CASES = [
+    ({"color": "red"}, "green"),
+    (
+        {"color": "green", "level": 1, "shape": "square", "colors": ["green", "red"], "name": "green", "key": "ALSO_RED"},
+        "red",
+    ),
+]
+BAD_INPUTS = [
+    ({"color": "RED"}, "color"),
+    ({"color": "red", "level": 3}, "level"),
+    ({"color": "red", "level": True}, "level"),
+    ({"color": "red", "level": 1.0}, "level"),
+    ({"color": "red", "shape": "oval"}, "shape"),
+    ({"color": "red", "colors": ["red", "blue"]}, "colors.1"),
+    ({"color": "red", "key": "BLUE"}, "key"),
+]

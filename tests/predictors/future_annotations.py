@@ -23,9 +23,23 @@ class Predictor(BasePredictor):
         return array
 
     def predict(self, size: Size, mode: Mode = Input(default="a"), n: int = 3) -> List[Size]:
-        return [size]
+        return [size, Size(size.width + n, [mode, *(size.names or [])])]
 
 
 from typing import Literal  # noqa: E402
 
 Mode = Literal["a", "b"]
+
+
+CASES = [
+    ({"size": {"width": 1}}, [{"width": 1, "names": None}, {"width": 4, "names": ["a"]}]),
+    (
+        {"size": {"width": 1, "names": ["x"]}, "mode": "b", "n": 1},
+        [{"width": 1, "names": ["x"]}, {"width": 2, "names": ["b", "x"]}],
+    ),
+]
+BAD_INPUTS = [
+    ({"size": {}}, "size.width"),
+    ({"size": {"width": 1, "kind": "px"}}, "size.kind"),
+    ({"size": {"width": 1}, "mode": "c"}, "mode"),
+]

@@ -16,4 +16,23 @@ class Predictor(BasePredictor):
         f: Optional[List[Optional[float]]] = Input(default=None, description="numbers"),
         g: Union[float, List[float]] = 0.5,
     ) -> Optional[str]:
-        return f"{a} {b} {c} {d} {e} {f} {g}"
+        if a is None:
+            return None
+        return f"{a} {b} {c} {d and d.read_text()} {e!r} {f} {g}"
+
+
+CASES = [
+    ({"a": "x"}, "x None None None 3 None 0.5"),
+    ({"a": None}, None),
+    (
+        {"a": "", "b": 1, "c": "c", "d": "data:text/plain;base64,aGk=", "e": "three", "f": [1, None], "g": [1, 2]},
+        " 1 c hi 'three' [1.0, None] [1.0, 2.0]",
+    ),
+    ({"a": "x", "b": None, "c": None, "d": None, "e": None, "f": None, "g": 2}, "x None None None None None 2.0"),
+]
+BAD_INPUTS = [
+    ({}, "a"),
+    ({"a": 1}, "a"),
+    ({"a": None, "d": "no URL"}, "d"),
+    ({"a": None, "f": ["1"]}, "f.0"),
+]

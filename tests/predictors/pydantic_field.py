@@ -1,9 +1,10 @@
 """pydantic's Field in the signature, alone and inside Annotated (pydantic 2)."""
 
-from typing import Annotated, List, Optional
+from typing import List, Optional
 
 from cog import BasePredictor
 from pydantic import Field
+from typing_extensions import Annotated
 
 
 class Predictor(BasePredictor):
@@ -16,4 +17,19 @@ class Predictor(BasePredictor):
         note: Optional[str] = Field(None, examples=["a", "b"], deprecated=True),
         size: Annotated[Optional[int], Field(ge=8, description="Pixels")] = None,
     ) -> str:
-        return prompt
+        return f"{prompt} {steps} {scale} {tags} {note} {size}"
+
+
+NEEDS = ["pydantic>=2"]
+CASES = [
+    ({"prompt": "a"}, "a 3 1.5 [] None None"),
+    ({"prompt": "a", "steps": 9, "scale": 2, "tags": ["t"], "note": "n", "size": 8}, "a 9 2.0 ['t'] n 8"),
+]
+BAD_INPUTS = [
+    ({"prompt": ""}, "prompt"),
+    ({"prompt": "A"}, "prompt"),
+    ({"prompt": "a", "steps": 10}, "steps"),
+    ({"prompt": "a", "scale": 0.7}, "scale"),
+    ({"prompt": "a", "tags": ["a", "b", "c", "d", "e"]}, "tags"),
+    ({"prompt": "a", "size": 7}, "size"),
+]

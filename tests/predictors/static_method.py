@@ -9,4 +9,8 @@ class Predictor:
 
     @staticmethod
     def predict(size: int = Input(choices=SIZES, default=DEFAULT)) -> int:
-        return size
+        return size * 10
+
+
+CASES = [({}, 10), ({"size": 2}, 20)]
+BAD_INPUTS = [({"size": 3}, "size")]

@@ -16,4 +16,11 @@ class LabelledBox(Box):
 
 class Predictor(BasePredictor):
     def predict(self, box: LabelledBox) -> LabelledBox:
-        return box
+        return LabelledBox(left=box["right"], right=box["left"], label=box["label"][::-1])
+
+
+CASES = [({"box": {"left": 1, "right": 2, "label": "ab"}}, {"left": 2, "right": 1, "label": "ba"})]
+BAD_INPUTS = [
+    ({"box": {"left": "1", "right": 2, "label": "ab"}}, "box.left"),
+    ({"box": {"left": 1, "right": 2, "label": "ab", "top": 3}}, "box.top"),
+]

@@ -2,6 +2,7 @@ from typing import List
 
 from cog import BasePredictor, Input, Path
 
+from ..files import text_file
 from ..inputs import Inputs
 
 
@@ -12,4 +13,4 @@ class Base(BasePredictor):
         guidance: float = Inputs.guidance_with(default=3.5, le=10),
         seed: int = Inputs.seed(),
     ) -> List[Path]:
-        return []
+        return [text_file(f"{prompt} {guidance} {seed}")]
