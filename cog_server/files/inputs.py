@@ -50,7 +50,7 @@ async def _all(pending: list[Coroutine[Any, Any, str]]) -> list[str]:
 
 def _copy(spec: TypeSpec, value: Any) -> Any:
     """Copy the containers on the way to files, so that the request's own data stays as it came."""
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):  # The validator makes tuples of what is one.
         return [_copy(spec, item) for item in value]
     if isinstance(value, dict):
         return {key: _copy(spec, item) for key, item in value.items()}
