@@ -252,6 +252,26 @@ def _unalias(annotation: Any) -> Any:
     return annotation
 
 
+def bare(annotation: Any) -> Any:
+    """The type behind `Annotated`, NewType and `type X = ...`, in any order."""
+    for _ in range(_MAX_DEPTH):
+        plain = _unalias(split_annotated(annotation)[0])
+        if plain is annotation:
+            break
+        annotation = plain
+    return annotation
+
+
+def union_members(annotation: Any) -> List[Any]:
+    """What a union is of, without None and with the unions inside it opened; nothing for what is no union."""
+    annotation = bare(annotation)
+    origin = typing.get_origin(annotation)
+    if origin is not typing.Union and (origin is None or origin is not getattr(types, "UnionType", None)):
+        return []
+    given = [item for item in typing.get_args(annotation) if item is not type(None)]
+    return [member for item in given for member in union_members(item) or [item]]
+
+
 def _is_hashable(value: Any) -> bool:
     try:
         hash(value)
@@ -264,4 +284,4 @@ def _show(annotation: Any) -> str:
     return getattr(annotation, "__qualname__", None) or str(annotation)
 
 
-__all__ = ["ITERATORS", "is_optional", "object_fields", "split_annotated", "type_spec"]
+__all__ = ["ITERATORS", "bare", "is_optional", "object_fields", "split_annotated", "type_spec", "union_members"]

@@ -12,8 +12,9 @@ import tempfile
 import typing
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
-from cog.annotations import object_fields, split_annotated, type_spec
+from cog.annotations import bare, object_fields, type_spec, union_members
 from cog.input import MISSING, FieldInfo
+from cog.json_values import is_value_of
 from cog.model import BaseModel
 from cog.spec import TypeSpec
 from cog.types import Path, Secret
@@ -25,7 +26,8 @@ Decoder = Callable[[Any], Any]
 def make_decoder(annotation: Any) -> Decoder:
     """Give the function that turns valid JSON data into a value of `annotation`; files are local paths by then."""
     spec = type_spec(annotation, "")
-    return _decoder(annotation, spec)
+    decode = _SIMPLE.get(spec.kind) or _structure_decoder(annotation, spec)
+    return lambda value: None if value is None else decode(value)
 
 
 class Encoded(NamedTuple):
@@ -48,47 +50,29 @@ def encode_output(value: Any, folder: str) -> Encoded:
     return Encoded(json.dumps(plain, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode(), files)
 
 
-def _decoder(annotation: Any, spec: TypeSpec) -> Decoder:
-    annotation, _ = split_annotated(annotation)
-    return _not_none(_plain_decoder(annotation, spec))
-
-
-def _not_none(decode: Decoder) -> Decoder:
-    return lambda value: None if value is None else decode(value)
-
-
-def _plain_decoder(annotation: Any, spec: TypeSpec) -> Decoder:
-    simple = _SIMPLE.get(spec.kind)
-    if simple is not None:
-        return simple
-    arguments = [item for item in typing.get_args(annotation) if item is not type(None)]
-    if spec.kind == "union":
-        return _union_decoder(arguments)
-    if len(arguments) == 1 and spec.nullable and type_spec(arguments[0], "").kind == spec.kind:
-        return _plain_decoder(split_annotated(arguments[0])[0], spec)
-    annotation = getattr(annotation, "__supertype__", annotation)
+def _structure_decoder(annotation: Any, spec: TypeSpec) -> Decoder:
+    members = union_members(annotation)
+    if members:
+        # `Optional[T]`, or members that are all the same in JSON, is no union there.
+        return _union_decoder(members) if spec.kind == "union" else make_decoder(members[0])
+    annotation = bare(annotation)
+    arguments = list(typing.get_args(annotation))
+    kind = typing.get_origin(annotation) or annotation
     if spec.kind == "enum":
         return lambda value: annotation(value)
     if spec.kind == "object":
-        return _object_decoder(annotation)
+        return _object_decoder(kind)
     if spec.kind == "tuple":
         decoders = [make_decoder(item) for item in arguments]
         return lambda value: tuple(decode(item) for decode, item in zip(decoders, value))
+    # A tuple of any length is of its element and `...`.
+    last = arguments[0 if kind is tuple else -1] if arguments else None
+    element = _same if last is None or isinstance(last, typing.TypeVar) else make_decoder(last)
     if spec.kind == "dict":
-        element = make_decoder(arguments[-1]) if arguments and not _is_open(arguments) else _same
         return lambda value: {key: element(item) for key, item in value.items()}
-    first = make_decoder(arguments[0]) if arguments and not _is_open(arguments[:1]) else _same
-    if spec.kind == "set":
-        return lambda value: {first(item) for item in value}
-    if spec.kind == "list":
-        if typing.get_origin(annotation) is tuple or annotation is tuple:
-            return lambda value: tuple(first(item) for item in value)
-        return lambda value: [first(item) for item in value]
-    return _same
-
-
-def _is_open(arguments: List[Any]) -> bool:
-    return isinstance(arguments[-1], typing.TypeVar)
+    assert spec.kind in ("list", "set"), spec
+    make = frozenset if kind is frozenset else set if spec.kind == "set" else tuple if kind is tuple else list
+    return lambda value: make(element(item) for item in value)
 
 
 def _same(value: Any) -> Any:
@@ -106,6 +90,7 @@ _SIMPLE: Dict[str, Decoder] = {
     "float": float,
     "bool": _same,
     "any": _same,
+    "none": _same,
     "literal": _same,
     "path": Path,
     "secret": Secret,
@@ -114,35 +99,15 @@ _SIMPLE: Dict[str, Decoder] = {
     "date": datetime.date.fromisoformat,
 }
 
-_JSON_KINDS: Dict[str, Callable[[Any], bool]] = {
-    "bool": lambda value: isinstance(value, bool),
-    "int": lambda value: isinstance(value, int) and not isinstance(value, bool),
-    "float": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool),
-    "list": lambda value: isinstance(value, list),
-    "set": lambda value: isinstance(value, list),
-    "tuple": lambda value: isinstance(value, list),
-    "dict": lambda value: isinstance(value, dict),
-    "object": lambda value: isinstance(value, dict),
-    "any": lambda value: True,
-}
-
 
 def _union_decoder(members: List[Any]) -> Decoder:
-    specs = [type_spec(item, "") for item in members]
-    choices = [(spec, _decoder(member, spec)) for member, spec in zip(members, specs)]
+    choices = [(type_spec(member, ""), make_decoder(member)) for member in members]
 
     def decode(value: Any) -> Any:
-        failure: Optional[Exception] = None
         for spec, decoder in choices:
-            fits = _JSON_KINDS.get(spec.kind, lambda item: isinstance(item, str))
-            if spec.kind in ("literal", "enum"):
-                fits = spec.values.__contains__
-            if fits(value):
-                try:
-                    return decoder(value)
-                except (TypeError, ValueError) as error:
-                    failure = error
-        raise failure or TypeError(f"{value!r} fits no member of the union")
+            if is_value_of(spec, value):
+                return decoder(value)
+        raise TypeError(f"{value!r} fits no member of the union")
 
     return decode
 
