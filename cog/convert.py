@@ -1,6 +1,7 @@
 """Values on their way into `predict` and out of it: JSON to the annotated types, and what was returned to JSON."""
 
 import base64
+import copy
 import dataclasses
 import datetime
 import enum
@@ -28,6 +29,14 @@ def make_decoder(annotation: Any) -> Decoder:
     spec = type_spec(annotation, "")
     decode = _SIMPLE.get(spec.kind) or _structure_decoder(annotation, spec)
     return lambda value: None if value is None else decode(value)
+
+
+def make_default(default: Any, decode: Decoder) -> Callable[[], Any]:
+    """Give the function that makes an input's default anew each time: the model may change what it is given."""
+    if _is_json(default):
+        return lambda: decode(copy.deepcopy(default))
+    # Already a value of the type: an Enum member, a Path, an object.
+    return lambda: copy.deepcopy(default)
 
 
 class Encoded(NamedTuple):
@@ -116,18 +125,28 @@ def _object_decoder(cls: Any) -> Decoder:
     found = object_fields(cls)
     assert found is not None, f"{cls} has no fields"
     decoders = {name: make_decoder(annotation) for name, annotation, _ in found}
+    # Defaults of other forms are known to the class itself.
     defaults = {
-        name: default.default if isinstance(default, FieldInfo) else default
-        for name, _, default in found
-        if isinstance(default, FieldInfo)
+        name: make_default(info.default, decoders[name])
+        for name, _, info in found
+        if isinstance(info, FieldInfo) and info.default is not MISSING
     }
 
     def decode(value: Any) -> Any:
-        values = {name: default for name, default in defaults.items() if default is not MISSING}
+        values = {name: default() for name, default in defaults.items() if name not in value}
         values.update({name: decoders[name](item) for name, item in value.items()})
         return cls(**values)
 
     return decode
+
+
+def _is_json(value: Any) -> bool:
+    """Whether it is JSON data itself; an Enum member or a named tuple is more than the text or list it also is."""
+    if isinstance(value, dict):
+        return type(value) is dict and all(map(_is_json, value.values()))
+    if isinstance(value, (list, tuple)):
+        return type(value) in (list, tuple) and all(map(_is_json, value))
+    return value is None or type(value) in (str, int, float, bool)
 
 
 class _Encoder:

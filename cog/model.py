@@ -1,5 +1,6 @@
 """`BaseModel`: an object with typed fields, as an output (or input) of a predictor."""
 
+import copy
 import sys
 import typing
 from typing import Any, Dict, List, NamedTuple
@@ -32,7 +33,7 @@ class BaseModel:
             if field.name in values:
                 value = values[field.name]
             elif default is not MISSING:
-                value = default
+                value = copy.deepcopy(default)
             elif admits_none(field.annotation):
                 value = None
             else:

@@ -7,7 +7,7 @@ import os
 from typing import Any, Callable, Dict, Optional
 
 from cog.annotations import type_spec
-from cog.convert import Decoder, make_decoder
+from cog.convert import Decoder, make_decoder, make_default
 from cog.input import MISSING
 from cog.predictor import entry_method, load_target
 from cog.signature import _resolve_hints, field_info, read_signature
@@ -41,7 +41,7 @@ class Model:
         """The keyword arguments for `predict` from a validated input (JSON object, files as local paths)."""
         given = json.loads(body)
         return {
-            name: decode(given[name]) if name in given else decode(self._defaults[name])
+            name: decode(given[name]) if name in given else self._defaults[name]()
             for name, decode in self._decoders.items()
             if name in given or name in self._defaults
         }
@@ -71,30 +71,15 @@ def _inputs(target: Any, method: str) -> Any:
     function = getattr(target, method) if method else target
     hints = _resolve_hints(function)
     decoders: Dict[str, Decoder] = {}
-    defaults: Dict[str, Any] = {}
+    defaults: Dict[str, Callable[[], Any]] = {}
     for name, parameter in inspect.signature(function).parameters.items():
         if name not in hints:
             continue  # self
         decoders[name] = make_decoder(hints[name])
         info = field_info(parameter.default, hints[name], name)
         if info.default is not MISSING:
-            defaults[name] = info.default
-            if not _is_json(info.default):
-                decoders[name] = _keep(info.default, decoders[name])
+            defaults[name] = make_default(info.default, decoders[name])
     return decoders, defaults
-
-
-def _is_json(value: Any) -> bool:
-    try:
-        json.dumps(value)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def _keep(default: Any, decode: Decoder) -> Decoder:
-    """A default that is already a value of the type (an Enum member, a Path) is passed as it is."""
-    return lambda value: value if value is default else decode(value)
 
 
 def _setup_arguments(setup: Callable[..., Any]) -> Dict[str, Any]:
