@@ -24,15 +24,13 @@ def read_signature(target: Any, *, mode: str = "predict") -> PredictorSpec:
     if method and _needs_arguments(target):
         raise SignatureError(f"{target.__name__}.__init__ takes an argument: cog makes the predictor without any")
     try:
-        parameters = list(inspect.signature(function).parameters.values())
+        inputs = input_parameters(target, method)
         returns = inspect.signature(function).return_annotation
         hints = _resolve_hints(function)
     except NameError as error:  # Python 3.14 evaluates annotations only now
         raise SignatureError(undefined_name(error), name=method or mode) from error
     except (TypeError, ValueError) as error:
         raise SignatureError(f"its signature cannot be read: {error}", name=method or mode) from error
-    if method and not isinstance(inspect.getattr_static(target, method), (staticmethod, classmethod)):
-        parameters = parameters[1:]
     is_async = _is_async(inspect.unwrap(function))
     setup: Any = getattr(target, "setup", None)
     if method and not is_async and _is_async(inspect.unwrap(setup)):
@@ -41,14 +39,27 @@ def read_signature(target: Any, *, mode: str = "predict") -> PredictorSpec:
             name="setup",
             hint=f"Write `def setup(self)`, or make both async: `async def {method}(self, ...)`.",
         )
-    written = getattr(_innermost(function), "__annotations__", {})
     return describe(
-        [(item, _resolved(item.annotation, item.name, written, hints)) for item in parameters],
-        _resolved(returns, "return", written, hints),
+        inputs,
+        _resolved(returns, "return", getattr(_innermost(function), "__annotations__", {}), hints),
         mode=mode,
         is_async=is_async,
         max_concurrency=getattr(function, "__cog_max_concurrency__", 1),
     )
+
+
+def input_parameters(target: Any, method: str) -> List[Tuple[inspect.Parameter, Any]]:
+    """The parameters that are inputs, each with its resolved annotation; `method` is "" for a function.
+
+    Raises TypeError, ValueError, NameError or SignatureError if they cannot be known.
+    """
+    function = getattr(target, method) if method else target
+    parameters = list(inspect.signature(function).parameters.values())
+    if method and not isinstance(inspect.getattr_static(target, method), (staticmethod, classmethod)):
+        parameters = parameters[1:]
+    hints = _resolve_hints(function)
+    written = getattr(_innermost(function), "__annotations__", {})
+    return [(item, _resolved(item.annotation, item.name, written, hints)) for item in parameters]
 
 
 def describe(
@@ -184,4 +195,4 @@ def _culprit(function: Any) -> Optional[SignatureError]:
     return None
 
 
-__all__ = ["describe", "field_info", "input_spec", "output_spec", "read_signature"]
+__all__ = ["describe", "field_info", "input_parameters", "input_spec", "output_spec", "read_signature"]

@@ -4,13 +4,13 @@ import asyncio
 import inspect
 import json
 import os
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, Optional, Tuple
 
 from cog.annotations import type_spec
 from cog.convert import Decoder, make_decoder, make_default
 from cog.input import MISSING
 from cog.predictor import entry_method, load_target
-from cog.signature import _resolve_hints, field_info, read_signature
+from cog.signature import _resolve_hints, field_info, input_parameters, read_signature
 from cog.spec import PredictorSpec
 from cog.types import Path
 
@@ -67,16 +67,13 @@ class Model:
         return bool(await asyncio.get_running_loop().run_in_executor(None, check))
 
 
-def _inputs(target: Any, method: str) -> Any:
-    function = getattr(target, method) if method else target
-    hints = _resolve_hints(function)
+def _inputs(target: Any, method: str) -> Tuple[Dict[str, Decoder], Dict[str, Callable[[], Any]]]:
     decoders: Dict[str, Decoder] = {}
     defaults: Dict[str, Callable[[], Any]] = {}
-    for name, parameter in inspect.signature(function).parameters.items():
-        if name not in hints:
-            continue  # self
-        decoders[name] = make_decoder(hints[name])
-        info = field_info(parameter.default, hints[name], name)
+    for parameter, annotation in input_parameters(target, method):
+        name = parameter.name
+        decoders[name] = make_decoder(annotation)
+        info = field_info(parameter.default, annotation, name)
         if info.default is not MISSING:
             defaults[name] = make_default(info.default, decoders[name])
     return decoders, defaults
