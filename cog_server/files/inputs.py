@@ -29,11 +29,26 @@ async def localize(spec: PredictorSpec, given: dict[str, Any], *, fetcher: FileF
 
 def redact(spec: PredictorSpec, given: dict[str, Any]) -> dict[str, Any]:
     """Give `given` as it may be shown: secrets as stars."""
-    return {
-        item.name: "**********" if item.type.kind == "secret" and given[item.name] is not None else given[item.name]
-        for item in spec.inputs
-        if item.name in given
-    }
+    return {item.name: _redacted(item.type, given[item.name]) for item in spec.inputs if item.name in given}
+
+
+def _redacted(spec: TypeSpec, value: Any) -> Any:
+    if spec.kind == "secret" and isinstance(value, str):
+        return "**********"
+    if spec.kind == "union":
+        # By every member: what may be a secret is not shown.
+        for member in spec.items:
+            value = _redacted(member, value)
+        return value
+    if isinstance(value, (list, tuple)) and spec.kind in ("list", "set", "tuple"):
+        items = spec.items if spec.kind == "tuple" else spec.items * len(value)
+        return [_redacted(member, item) for member, item in zip(items, value, strict=False)]
+    if isinstance(value, dict) and spec.kind == "dict":
+        return {name: _redacted(spec.items[0], item) for name, item in value.items()}
+    if isinstance(value, dict) and spec.kind == "object":
+        inner = {field.name: field.type for field in spec.fields}
+        return {name: _redacted(inner[name], item) if name in inner else item for name, item in value.items()}
+    return value
 
 
 async def _all(pending: list[Coroutine[Any, Any, str]]) -> list[str]:
