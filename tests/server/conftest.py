@@ -65,7 +65,7 @@ class Server:
 
     def worker_pids(self) -> list[int]:
         """The worker processes below the server."""
-        return [pid for pid in children(self.process.pid) if b"cog.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return [pid for pid in children(self.process.pid) if b"cog.worker" in _command(pid)]
 
 
 Serve = Callable[..., Server]
@@ -153,6 +153,13 @@ def is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def _is_gone(pid: int) -> bool:
