@@ -24,6 +24,10 @@ _MAX_DEPTH = 100
 Decoder = Callable[[Any], Any]
 
 
+class LocalFile(str):
+    """The path of a file that was fetched: in a union, no other text is one."""
+
+
 def make_decoder(annotation: Any) -> Decoder:
     """Give the function that turns valid JSON data into a value of `annotation`; files are local paths by then."""
     spec = type_spec(annotation, "")
@@ -113,12 +117,22 @@ def _union_decoder(members: List[Any]) -> Decoder:
     choices = [(type_spec(member, ""), make_decoder(member)) for member in members]
 
     def decode(value: Any) -> Any:
-        for spec, decoder in choices:
-            if is_value_of(spec, value):
-                return decoder(value)
+        # Any text may be a file of a default only: nobody fetched it.
+        for is_file in (_is_local_file, _is_any):
+            for spec, decoder in choices:
+                if is_value_of(spec, value, is_file=is_file):
+                    return decoder(value)
         raise TypeError(f"{value!r} fits no member of the union")
 
     return decode
+
+
+def _is_local_file(text: str) -> bool:
+    return isinstance(text, LocalFile)
+
+
+def _is_any(text: str) -> bool:
+    return True
 
 
 def _object_decoder(cls: Any) -> Decoder:

@@ -3,16 +3,15 @@
 import dataclasses
 import datetime
 import enum
+import functools
 import math
 import pathlib
-from typing import Any, Dict, Tuple
+from typing import Any, Callable, Dict, Tuple
 
 from cog.spec import SignatureError, TypeSpec
 
 _PYTHON_TYPES: Dict[str, Tuple[type, ...]] = {
     "str": (str,),
-    "path": (str,),
-    "file": (str,),
     "secret": (str,),
     "int": (int,),
     "float": (int, float),
@@ -76,12 +75,18 @@ def _json_object(value: Any, name: str, depth: int) -> Any:
     raise SignatureError(f"the value {value!r} has no JSON form", name=name)
 
 
-def is_value_of(spec: TypeSpec, value: Any) -> bool:
-    """Whether JSON data is a value of `spec`. An int is a float too; a bool is not an int."""
+def is_value_of(spec: TypeSpec, value: Any, *, is_file: Callable[[str], bool] = lambda text: True) -> bool:
+    """Whether JSON data is a value of `spec`. An int is a float too; a bool is not an int.
+
+    `is_file` says which texts are files, where not every text may be one.
+    """
+    fits = functools.partial(is_value_of, is_file=is_file)
     if value is None:
         return spec.nullable or spec.kind in ("none", "any")
     if spec.kind == "any":
         return True
+    if spec.kind in ("path", "file"):
+        return isinstance(value, str) and is_file(value)
     wanted = _PYTHON_TYPES.get(spec.kind)
     if wanted is not None:
         return isinstance(value, wanted) and (not isinstance(value, bool) or bool in wanted)
@@ -90,27 +95,25 @@ def is_value_of(spec: TypeSpec, value: Any) -> bool:
     if spec.kind in ("literal", "enum"):
         return any(type(item) is type(value) and item == value for item in spec.values)
     if spec.kind == "union":
-        return any(is_value_of(item, value) for item in spec.items)
+        return any(fits(item, value) for item in spec.items)
     if spec.kind in ("list", "set"):
-        return isinstance(value, list) and all(is_value_of(spec.items[0], item) for item in value)
+        return isinstance(value, list) and all(fits(spec.items[0], item) for item in value)
     if spec.kind == "tuple":
         return (
             isinstance(value, list)
             and len(value) == len(spec.items)
-            and all(is_value_of(member, item) for member, item in zip(spec.items, value))
+            and all(fits(member, item) for member, item in zip(spec.items, value))
         )
     if spec.kind == "dict":
-        return isinstance(value, dict) and all(is_value_of(spec.items[0], item) for item in value.values())
-    return spec.kind == "object" and isinstance(value, dict) and _is_object(spec, value)
+        return isinstance(value, dict) and all(fits(spec.items[0], item) for item in value.values())
+    return spec.kind == "object" and isinstance(value, dict) and _is_object(spec, value, fits)
 
 
-def _is_object(spec: TypeSpec, value: Dict[str, Any]) -> bool:
+def _is_object(spec: TypeSpec, value: Dict[str, Any], fits: Callable[[TypeSpec, Any], bool]) -> bool:
     known = {field.name: field for field in spec.fields}
     if any(name not in known for name in value):
         return False
-    return all(
-        is_value_of(field.type, value[name]) if name in value else not field.required for name, field in known.items()
-    )
+    return all(fits(field.type, value[name]) if name in value else not field.required for name, field in known.items())
 
 
 def _is_iso(kind: str, text: str) -> bool:

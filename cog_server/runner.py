@@ -313,7 +313,7 @@ class JobRunner:
         prediction = entry.prediction
         spec = self._supervisor.spec
         assert spec is not None, "no prediction is admitted before the spec is known"
-        local = await localize(spec, request.input, fetcher=self._fetcher, folder=folder)
+        local, files = await localize(spec, request.input, fetcher=self._fetcher, folder=folder)
         await self._supervisor.wait_ready()
         job = Job(prediction.id, prediction.append_log)
         entry.is_running = True
@@ -321,7 +321,8 @@ class JobRunner:
         if self._settings.predict_timeout_s is not None:
             seconds = self._settings.predict_timeout_s
             self._stop_later(entry, seconds, f"the prediction took longer than {seconds:g} seconds")
-        head = {"folder": folder, "context": request.context, "max_output": self._settings.max_output_bytes}
+        head: dict[str, object] = {"folder": folder, "context": request.context, "files": files}
+        head["max_output"] = self._settings.max_output_bytes
         self._supervisor.begin(job, head, json.dumps(local).encode())
         try:
             return await self._follow(entry, job)

@@ -128,7 +128,7 @@ class Worker:
                 raise CancelationException("the prediction was canceled before it began")
 
     def _answer(self, prediction_id: str, message: wire.Message) -> None:
-        result = self._model.predict(**self._model.decode(message.body))
+        result = self._model.predict(**self._model.decode(message.body, message.head["files"]))
         if self._model.spec.output.is_iterator:
             try:
                 for item in result:
@@ -183,7 +183,7 @@ class Worker:
         self._done(prediction_id, status, error, time.perf_counter() - started)
 
     async def _answer_async(self, prediction_id: str, message: wire.Message) -> None:
-        result = self._model.predict(**self._model.decode(message.body))
+        result = self._model.predict(**self._model.decode(message.body, message.head["files"]))
         if not self._model.spec.output.is_iterator:
             self._send_output(prediction_id, await result, message.head, item=False)
             return

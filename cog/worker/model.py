@@ -4,10 +4,10 @@ import asyncio
 import inspect
 import json
 import os
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from cog.annotations import type_spec
-from cog.convert import Decoder, make_decoder, make_default
+from cog.convert import Decoder, LocalFile, make_decoder, make_default
 from cog.input import MISSING
 from cog.predictor import entry_method, load_target
 from cog.signature import _resolve_hints, field_info, input_parameters, read_signature
@@ -37,9 +37,17 @@ class Model:
             return None
         return lambda: setup(**_setup_arguments(setup))
 
-    def decode(self, body: bytes) -> Dict[str, Any]:
-        """The keyword arguments for `predict` from a validated input (JSON object, files as local paths)."""
+    def decode(self, body: bytes, files: List[List[Any]]) -> Dict[str, Any]:
+        """The keyword arguments for `predict` from a validated input (JSON object, files as local paths).
+
+        `files` are the places of the files in it: keys and indexes.
+        """
         given = json.loads(body)
+        for place in files:
+            holder = given
+            for key in place[:-1]:
+                holder = holder[key]
+            holder[place[-1]] = LocalFile(holder[place[-1]])
         return {
             name: decode(given[name]) if name in given else self._defaults[name]()
             for name, decode in self._decoders.items()

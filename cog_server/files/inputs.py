@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Coroutine
 from typing import Any
 
+from cog.json_values import is_value_of
 from cog.spec import PredictorSpec, TypeSpec
+from cog.validation import URL_PATTERN
 from cog_server.files.fetch import FileFetcher
 
+Place = list[Any]
 
-async def localize(spec: PredictorSpec, given: dict[str, Any], *, fetcher: FileFetcher, folder: str) -> dict[str, Any]:
-    """Give `given` with every file's URL replaced by the path of its copy in `folder`. Raises FetchError."""
-    pending: list[Coroutine[Any, Any, str]] = []
-    places: list[tuple[Any, Any]] = []
-    result = dict(given)
-    for item in spec.inputs:
-        if item.name in result:
-            result[item.name] = _copy(item.type, result[item.name])
-            for holder, key in _file_places(item.type, result, item.name):
-                places.append((holder, key))
-                pending.append(fetcher.fetch(holder[key], folder=folder, name=item.name))
-    if pending:
-        for (holder, key), path in zip(places, await _all(pending), strict=True):
-            holder[key] = path
-    return result
+
+async def localize(
+    spec: PredictorSpec, given: dict[str, Any], *, fetcher: FileFetcher, folder: str
+) -> tuple[dict[str, Any], list[Place]]:
+    """Give `given` with every file's URL replaced by the path of its copy in `folder`, and the places of these files.
+
+    A place is the keys and indexes that lead to it. Raises FetchError.
+    """
+    result = {name: _copy(value) for name, value in given.items()}
+    places = [
+        [item.name, *place]
+        for item in spec.inputs
+        if item.name in result
+        for place in _file_places(item.type, result[item.name])
+    ]
+    urls = [_holder(result, place)[place[-1]] for place in places]
+    paths = await _all([fetcher.fetch(url, folder=folder, name=at[0]) for url, at in zip(urls, places, strict=True)])
+    for place, path in zip(places, paths, strict=True):
+        _holder(result, place)[place[-1]] = path
+    return result, places
 
 
 def redact(spec: PredictorSpec, given: dict[str, Any]) -> dict[str, Any]:
@@ -63,29 +72,37 @@ async def _all(pending: list[Coroutine[Any, Any, str]]) -> list[str]:
         raise
 
 
-def _copy(spec: TypeSpec, value: Any) -> Any:
-    """Copy the containers on the way to files, so that the request's own data stays as it came."""
+def _copy(value: Any) -> Any:
+    """Copy the containers, so that the request's own data stays as it came."""
     if isinstance(value, (list, tuple)):  # The validator makes tuples of what is one.
-        return [_copy(spec, item) for item in value]
+        return [_copy(item) for item in value]
     if isinstance(value, dict):
-        return {key: _copy(spec, item) for key, item in value.items()}
+        return {key: _copy(item) for key, item in value.items()}
     return value
 
 
-def _file_places(spec: TypeSpec, holder: Any, key: Any) -> list[tuple[Any, Any]]:
-    value = holder[key]
-    if value is None:
-        return []
-    if spec.kind in ("path", "file"):
-        return [(holder, key)]
-    if spec.kind in ("list", "set") and isinstance(value, list):
-        return [place for index in range(len(value)) for place in _file_places(spec.items[0], value, index)]
-    if spec.kind == "dict" and isinstance(value, dict):
-        return [place for name in value for place in _file_places(spec.items[0], value, name)]
-    if spec.kind == "object" and isinstance(value, dict):
-        inner = {field.name: field.type for field in spec.fields}
-        return [place for name in value if name in inner for place in _file_places(inner[name], value, name)]
-    if spec.kind == "tuple" and isinstance(value, list):
-        pairs = enumerate(spec.items[: len(value)])
-        return [place for index, item in pairs for place in _file_places(item, value, index)]
-    return []
+def _holder(result: Any, place: Place) -> Any:
+    for key in place[:-1]:
+        result = result[key]
+    return result
+
+
+def _file_places(spec: TypeSpec, value: Any) -> list[Place]:
+    if spec.kind in ("path", "file") and value is not None:
+        return [[]]
+    if spec.kind == "union":
+        # The first member that it fits; for a file, that is a URL.
+        fitting = (item for item in spec.items if is_value_of(item, value, is_file=_is_url))
+        return _file_places(next(fitting, TypeSpec("any")), value)
+    inner: list[tuple[Any, TypeSpec]] = []
+    if isinstance(value, list) and spec.kind in ("list", "set", "tuple"):
+        inner = list(enumerate(spec.items if spec.kind == "tuple" else spec.items * len(value)))
+    elif isinstance(value, dict) and spec.kind == "dict":
+        inner = [(name, spec.items[0]) for name in value]
+    elif isinstance(value, dict) and spec.kind == "object":
+        inner = [(field.name, field.type) for field in spec.fields if field.name in value]
+    return [[key, *place] for key, item in inner for place in _file_places(item, value[key])]
+
+
+def _is_url(text: str) -> bool:
+    return re.match(URL_PATTERN, text) is not None

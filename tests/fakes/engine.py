@@ -102,7 +102,7 @@ class _FakeModel:
         document: dict[str, Any] = {"id": "fake", "input": given, "output": None, "error": None, "metrics": {}}
         try:
             with contextlib.redirect_stdout(_Lines(self._options.on_log)):
-                value = self._model.predict(**self._model.decode(json.dumps(given).encode()))
+                value = self._model.predict(**self._model.decode(json.dumps(given).encode(), []))
                 document["output"] = json.loads(encode_output(value, str(self._root)).body)
             document["status"] = "succeeded"
         except Exception as error:
