@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from cog.annotations import bare, object_fields, type_spec, union_members
 from cog.input import MISSING, FieldInfo
-from cog.json_values import is_value_of
+from cog.json_values import is_value_of, to_date, to_datetime
 from cog.model import BaseModel
 from cog.spec import TypeSpec
 from cog.types import Path, Secret
@@ -92,11 +92,6 @@ def _same(value: Any) -> Any:
     return value
 
 
-def _to_datetime(value: str) -> datetime.datetime:
-    # Before Python 3.11 fromisoformat does not know the Z that JSON clients write.
-    return datetime.datetime.fromisoformat(value[:-1] + "+00:00" if value.endswith(("Z", "z")) else value)
-
-
 _SIMPLE: Dict[str, Decoder] = {
     "str": _same,
     "int": int,
@@ -108,8 +103,8 @@ _SIMPLE: Dict[str, Decoder] = {
     "path": Path,
     "secret": Secret,
     "file": lambda value: open(value, "rb"),
-    "datetime": _to_datetime,
-    "date": datetime.date.fromisoformat,
+    "datetime": to_datetime,
+    "date": to_date,
 }
 
 

@@ -6,6 +6,7 @@ import enum
 import functools
 import math
 import pathlib
+import re
 from typing import Any, Callable, Dict, Tuple
 
 from cog.spec import SignatureError, TypeSpec
@@ -116,13 +117,36 @@ def _is_object(spec: TypeSpec, value: Dict[str, Any], fits: Callable[[TypeSpec, 
     return all(fits(field.type, value[name]) if name in value else not field.required for name, field in known.items())
 
 
+def to_datetime(text: str) -> datetime.datetime:
+    """Read a date and time as ISO 8601 writes it in full: alike on every Python. Raises ValueError."""
+    found = _MOMENT.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is not a date and time")
+    day, clock, seconds, fraction, offset = found.groups()
+    if clock is None:
+        return datetime.datetime.fromisoformat(day)
+    fraction = ((fraction or "") + "000000")[:6]
+    offset = "+00:00" if offset in ("Z", "z") else offset or ""
+    return datetime.datetime.fromisoformat(f"{day}T{clock}:{seconds or '00'}.{fraction}{offset}")
+
+
+def to_date(text: str) -> datetime.date:
+    """Read a date as YYYY-MM-DD. Raises ValueError."""
+    if _DAY.fullmatch(text) is None:
+        raise ValueError(f"{text!r} is not a date")
+    return datetime.date.fromisoformat(text)
+
+
+# Newer Pythons read more forms than older ones: what the server takes, the model's Python must read too.
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_MOMENT = re.compile(
+    r"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d)(?::(\d\d)(?:[.,](\d+))?)?([Zz]|[+-]\d\d:\d\d(?::\d\d)?)?)?", re.ASCII
+)
+
+
 def _is_iso(kind: str, text: str) -> bool:
     try:
-        if kind == "date":
-            datetime.date.fromisoformat(text)
-        else:
-            # Python before 3.11 does not know the Z of RFC 3339.
-            datetime.datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith(("Z", "z")) else text)
+        to_date(text) if kind == "date" else to_datetime(text)
     except ValueError:
         return False
     return True

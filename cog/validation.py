@@ -4,11 +4,11 @@ The schema is plain data: this package stays free of dependencies, and the serve
 have pydantic, give it to `pydantic_core.SchemaValidator`. So the two cannot disagree.
 """
 
-import datetime
 import difflib
 import functools
 from typing import Any, Dict, List, Set
 
+from cog.json_values import to_date, to_datetime
 from cog.spec import FieldSpec, PredictorSpec, TypeSpec
 
 Schema = Dict[str, Any]
@@ -107,12 +107,12 @@ def _only(kinds: Set[type], value: Any) -> Any:
 
 
 def _check_datetime(value: str) -> str:
-    datetime.datetime.fromisoformat(value[:-1] + "+00:00" if value.endswith(("Z", "z")) else value)
+    to_datetime(value)
     return value
 
 
 def _check_date(value: str) -> str:
-    datetime.date.fromisoformat(value)
+    to_date(value)
     return value
 
 
