@@ -29,6 +29,15 @@ async def localize(
         if item.name in result
         for place in _file_places(item.type, result[item.name])
     ]
+    for item in spec.inputs:
+        # A default that is a URL is fetched like one that was sent; any other is a file of the model's own.
+        if item.name not in result and item.default is not None:
+            default = {item.name: item.default}
+            found = [[item.name, *place] for place in _file_places(item.type, item.default)]
+            fetched = [place for place in found if _is_fetched(_holder(default, place)[place[-1]])]
+            if fetched:
+                result.update(_copy(default))
+                places += fetched
     urls = [_holder(result, place)[place[-1]] for place in places]
     paths = await _all([fetcher.fetch(url, folder=folder, name=at[0]) for url, at in zip(urls, places, strict=True)])
     for place, path in zip(places, paths, strict=True):
@@ -102,6 +111,10 @@ def _file_places(spec: TypeSpec, value: Any) -> list[Place]:
     elif isinstance(value, dict) and spec.kind == "object":
         inner = [(field.name, field.type) for field in spec.fields if field.name in value]
     return [[key, *place] for key, item in inner for place in _file_places(item, value[key])]
+
+
+def _is_fetched(text: str) -> bool:
+    return re.match("(https?|data):", text, re.IGNORECASE) is not None
 
 
 def _is_url(text: str) -> bool:
