@@ -5,6 +5,7 @@ import copy
 import dataclasses
 import datetime
 import enum
+import io
 import json
 import math
 import os
@@ -185,7 +186,8 @@ class _Encoder:
         fields = _fields_of(value)
         if fields is not None:
             return {self._key(key, place): self.encode(item, [*place, key], depth + 1) for key, item in fields.items()}
-        if isinstance(value, (list, tuple, set, frozenset)) or hasattr(value, "__next__"):
+        is_file = hasattr(value, "read")  # An open file is an iterator of its lines too.
+        if isinstance(value, (list, tuple, set, frozenset)) or (hasattr(value, "__next__") and not is_file):
             return [self.encode(item, [*place, index], depth + 1) for index, item in enumerate(value)]
         return self._by_protocol(value, place, depth)
 
@@ -203,6 +205,8 @@ class _Encoder:
         if hasattr(value, "read") and isinstance(getattr(value, "name", None), str):
             value.flush() if hasattr(value, "flush") and not value.closed and value.writable() else None
             return self._file(value.name, place)
+        if isinstance(value, (io.BytesIO, io.StringIO)):
+            return self.encode(value.getvalue(), place, depth + 1)
         raise TypeError(f"{_show(place)} is a {type(value).__name__}, which has no JSON form")
 
     def _file(self, path: str, place: List[Any]) -> None:
