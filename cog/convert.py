@@ -10,6 +10,7 @@ import json
 import math
 import os
 import pathlib
+import shutil
 import tempfile
 import typing
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
@@ -54,13 +55,14 @@ class Encoded(NamedTuple):
     files: List[Tuple[List[Any], str]]
 
 
-def encode_output(value: Any, folder: str) -> Encoded:
+def encode_output(value: Any, folder: str, *, is_final: bool = True) -> Encoded:
     """Encode what `predict` gave back; values that are made into files are written to `folder`.
 
+    Unless it is final, files are copied there too: the model goes on, and may change them before they are read.
     Raises TypeError or ValueError naming the place in the output that has no JSON form.
     """
     files: List[Tuple[List[Any], str]] = []
-    plain = _Encoder(folder, files).encode(value, [], 0)
+    plain = _Encoder(folder, files, is_final).encode(value, [], 0)
     return Encoded(json.dumps(plain, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode(), files)
 
 
@@ -160,9 +162,10 @@ def _is_json(value: Any) -> bool:
 
 
 class _Encoder:
-    def __init__(self, folder: str, files: List[Tuple[List[Any], str]]) -> None:
+    def __init__(self, folder: str, files: List[Tuple[List[Any], str]], is_final: bool) -> None:
         self.folder = folder
         self.files = files
+        self.is_final = is_final
 
     def encode(self, value: Any, place: List[Any], depth: int) -> Any:
         if depth > _MAX_DEPTH:
@@ -198,10 +201,10 @@ class _Encoder:
         if hasattr(value, "tolist") and hasattr(value, "dtype"):
             return self.encode(value.tolist(), place, depth + 1)
         if type(value).__module__.split(".")[0] == "PIL" and hasattr(value, "save"):
-            handle, path = tempfile.mkstemp(suffix=".png", prefix="output-", dir=self.folder)
-            os.close(handle)
+            path = self._new_file(".png")
             value.save(path)
-            return self._file(path, place)
+            self.files.append((place, path))
+            return None
         if hasattr(value, "read") and isinstance(getattr(value, "name", None), str):
             value.flush() if hasattr(value, "flush") and not value.closed and value.writable() else None
             return self._file(value.name, place)
@@ -214,7 +217,16 @@ class _Encoder:
             raise FileNotFoundError(f"{_show(place)} is the file {path}, which does not exist")
         if not os.path.isfile(path):
             raise ValueError(f"{_show(place)} is {path}, which is not a regular file")
+        if not self.is_final:
+            copy_path = self._new_file(os.path.splitext(path)[1])
+            shutil.copyfile(path, copy_path)
+            path = copy_path
         self.files.append((place, os.path.abspath(path)))
+
+    def _new_file(self, extension: str) -> str:
+        handle, path = tempfile.mkstemp(suffix=extension, prefix="output-", dir=self.folder)
+        os.close(handle)
+        return path
 
     def _key(self, key: Any, place: List[Any]) -> str:
         if isinstance(key, enum.Enum):
