@@ -1,6 +1,6 @@
 """`openapi_document`: the OpenAPI 3.0 document of a model server, made from the predictor's spec and nothing else."""
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, FrozenSet, List, Optional
 
 from cog.spec import FieldSpec, OutputSpec, PredictorSpec, TypeSpec
 from cog.version import __version__
@@ -31,27 +31,32 @@ def openapi_document(spec: PredictorSpec, *, is_closed: bool = True) -> Json:
 
     `is_closed=False` is for a server that drops inputs of unknown names instead of refusing them.
     """
-    schemas = _Schemas({}, is_closed=False)
-    # Objects in inputs are closed: the validator refuses names that the model does not know.
-    closed = _Schemas(schemas.made, is_closed=True)
     is_training = spec.mode == "train"
     prefix, noun = ("Training", "training") if is_training else ("Prediction", "prediction")
     input_name, output_name = ("TrainingInput", "TrainingOutput") if is_training else ("Input", "Output")
+    request = _request(prefix, input_name, is_needed=any(item.required for item in spec.inputs))
+    # The id of a PUT is in its path.
+    put_properties = {name: each for name, each in request["properties"].items() if name != "id"}
+    # Classes of the model may have the same names: they get a number.
+    own = {
+        "Status": {"type": "string", "enum": STATUSES, "title": "Status", "description": "An enumeration."},
+        f"{prefix}Request": request,
+        f"{prefix}PutRequest": {**request, "title": f"{prefix}PutRequest", "properties": put_properties},
+        f"{prefix}Response": _response(prefix, input_name, output_name),
+        "ValidationError": _VALIDATION_ERROR,
+        "HTTPValidationError": _HTTP_VALIDATION_ERROR,
+        "Error": _ERROR,
+    }
+    taken = frozenset((input_name, output_name, *own))
+    schemas = _Schemas({}, taken, is_closed=False)
+    # Objects in inputs are closed: the validator refuses names that the model does not know.
+    closed = _Schemas(schemas.made, taken, is_closed=True)
     inputs = _inputs(spec, closed)
     if not is_closed:
         del inputs["additionalProperties"]
-    schemas.add(input_name, {**inputs, "title": input_name})
-    schemas.add(output_name, {**_output(spec.output, schemas), "title": output_name})
-    schemas.add("Status", {"type": "string", "enum": STATUSES, "title": "Status", "description": "An enumeration."})
-    request = _request(prefix, input_name, is_needed=any(item.required for item in spec.inputs))
-    schemas.add(f"{prefix}Request", request)
-    # The id of a PUT is in its path.
-    put_properties = {name: each for name, each in request["properties"].items() if name != "id"}
-    schemas.add(f"{prefix}PutRequest", {**request, "title": f"{prefix}PutRequest", "properties": put_properties})
-    schemas.add(f"{prefix}Response", _response(prefix, input_name, output_name))
-    schemas.add("ValidationError", _VALIDATION_ERROR)
-    schemas.add("HTTPValidationError", _HTTP_VALIDATION_ERROR)
-    schemas.add("Error", _ERROR)
+    schemas.made[input_name] = {**inputs, "title": input_name}
+    schemas.made[output_name] = {**_output(spec.output, schemas), "title": output_name}
+    schemas.made.update(own)
     return {
         "openapi": "3.0.2",
         "info": {"title": "Cog", "version": __version__},
@@ -61,16 +66,17 @@ def openapi_document(spec: PredictorSpec, *, is_closed: bool = True) -> Json:
 
 
 class _Schemas:
-    """The components made so far. A name that is taken by another schema gets a number."""
+    """The components made so far. A name that is `taken`, or another schema's, gets a number."""
 
-    def __init__(self, made: Dict[str, Json], *, is_closed: bool) -> None:
+    def __init__(self, made: Dict[str, Json], taken: FrozenSet[str], *, is_closed: bool) -> None:
         self.made = made
+        self.taken = taken
         self.is_closed = is_closed
 
     def add(self, name: str, schema: Json) -> Json:
         """Keep `schema` under `name`, or under a free name like it; give a reference to it."""
         free, number = name, 2
-        while free in self.made and self.made[free] != schema:
+        while free in self.taken or (free in self.made and self.made[free] != schema):
             free, number = f"{name}{number}", number + 1
         self.made[free] = schema
         return {"$ref": f"#/components/schemas/{free}"}

@@ -3,6 +3,7 @@
 from typing import Any, Dict, List, Optional
 
 from cog import BaseModel, BasePredictor, Path
+from shapes.files import text_file
 
 
 class Segment(BaseModel):
@@ -21,4 +22,30 @@ class Output(BaseModel):
 
 class Predictor(BasePredictor):
     def predict(self, audio: Path) -> List[Output]:
-        return []
+        text = audio.read_text()
+        segments = [Segment(start=0.5, text=text), Segment(start=1, text=text, words=text.split())]
+        return [
+            Output(language="en", segments=segments, extra={"a": [1]}, raw=(1, 2), file=text_file(text)),
+            Output(segments=[], extra={}),
+        ]
+
+
+CASES = [
+    (
+        {"audio": "data:text/plain;base64,aGkgaG8="},
+        [
+            {
+                "language": "en",
+                "segments": [
+                    {"start": 0.5, "text": "hi ho", "words": None},
+                    {"start": 1, "text": "hi ho", "words": ["hi", "ho"]},
+                ],
+                "extra": {"a": [1]},
+                "raw": [1, 2],
+                "file": "data:text/plain;base64,aGkgaG8=",
+            },
+            {"language": None, "segments": [], "extra": {}, "raw": None, "file": None},
+        ],
+    ),
+]
+BAD_INPUTS = [({"audio": {}}, "audio")]
