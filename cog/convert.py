@@ -19,6 +19,7 @@ from cog.annotations import bare, object_fields, type_spec, union_members
 from cog.input import MISSING, FieldInfo
 from cog.json_values import is_value_of, to_date, to_datetime
 from cog.model import BaseModel
+from cog.objects import constructor_names
 from cog.spec import TypeSpec
 from cog.types import Path, Secret
 
@@ -137,6 +138,7 @@ def _object_decoder(cls: Any) -> Decoder:
     found = object_fields(cls)
     assert found is not None, f"{cls} has no fields"
     decoders = {name: make_decoder(annotation) for name, annotation, _ in found}
+    keywords = constructor_names(cls)
     # Defaults of other forms are known to the class itself.
     defaults = {
         name: make_default(info.default, decoders[name])
@@ -147,7 +149,7 @@ def _object_decoder(cls: Any) -> Decoder:
     def decode(value: Any) -> Any:
         values = {name: default() for name, default in defaults.items() if name not in value}
         values.update({name: decoders[name](item) for name, item in value.items()})
-        return cls(**values)
+        return cls(**{keywords.get(name, name): item for name, item in values.items()})
 
     return decode
 
@@ -247,7 +249,12 @@ def _fields_of(value: Any) -> Optional[Dict[Any, Any]]:
         return dict(zip(value._fields, value))
     names = getattr(type(value), "model_fields", None) or getattr(type(value), "__fields__", None)
     if isinstance(names, dict):  # pydantic, either major: attributes, not model_dump(), which would copy paths to text
-        return {name: getattr(value, name) for name in names}
+        computed = getattr(getattr(type(value), "__pydantic_decorators__", None), "computed_fields", {})
+        # Values beyond the fields: in the instance itself (1) or beside it (2).
+        extra = getattr(value, "__pydantic_extra__", vars(value)) or {}
+        return {
+            name: getattr(value, name) for name in [*names, *(each for each in extra if each not in names), *computed]
+        }
     return None
 
 

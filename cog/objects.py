@@ -30,6 +30,17 @@ def object_fields(cls: Any) -> Optional[Fields]:
     return None
 
 
+def constructor_names(cls: Any) -> Dict[str, str]:
+    """The keyword of each field in the class's constructor, where it is another: pydantic's aliases."""
+    found: Dict[str, str] = {}
+    if _is_pydantic(cls):
+        for name, item in (getattr(cls, "model_fields", None) or cls.__fields__).items():
+            alias = getattr(item, "validation_alias", None) or getattr(item, "alias", None)
+            if isinstance(alias, str):
+                found[name] = alias
+    return found
+
+
 def _hints(cls: Any) -> Dict[str, Any]:
     try:
         if sys.version_info >= (3, 9):

@@ -23,7 +23,7 @@ class Job(Size):
     tags: List[str] = Field(default_factory=lambda: ["x"], min_items=1)
     sizes: Dict[str, Size] = {}
     note: Optional[str]
-    file: Optional[Path] = None
+    file: Optional[Path] = Field(None, alias="document")
     token: Optional[Secret] = None
 
     @validator("note")
@@ -32,6 +32,9 @@ class Job(Size):
 
 
 class Result(BaseModel):
+    class Config:
+        extra = "allow"
+
     file: Path
     size: Size
     note: Optional[str]
@@ -44,7 +47,7 @@ class Predictor(BasePredictor):
         read = job.file and job.file.read_text()
         token = job.token and job.token.get_secret_value()[::-1]
         text = f"{job.width} {job.height} {job.kind.name} {job.tags} {sorted(job.sizes)} {read} {token}"
-        return Result(file=text_file(text), size=(sizes or [Size(width=9)])[0], note=job.note, more=job.sizes)
+        return Result(file=text_file(text), size=(sizes or [Size(width=9)])[0], note=job.note, more=job.sizes, extra=1)
 
 
 NEEDS = ["pydantic<2"]
@@ -56,6 +59,7 @@ CASES = [
             "size": {"width": 9, "height": 512},
             "note": None,
             "more": {},
+            "extra": 1,
         },
     ),
     (
@@ -77,6 +81,7 @@ CASES = [
             "size": {"width": 4, "height": 5},
             "note": "N",
             "more": {"s": {"width": 3, "height": 512}},
+            "extra": 1,
         },
     ),
 ]
