@@ -174,8 +174,7 @@ def _check_words(spec: FieldSpec, label: str) -> None:
         except (re.error, OverflowError, RecursionError) as error:
             raise SignatureError(f"regex {spec.regex!r} is not a regular expression: {error}", name=label) from error
     if spec.accept is not None:
-        inner = spec.type.items[0] if spec.type.kind == "list" else spec.type
-        if not _kinds(inner) & {"path", "file"}:
+        if not _kinds(_item(spec.type)) & {"path", "file"}:
             raise SignatureError(f"accept has no meaning for {_show(spec.type)}: it is for Path", name=label)
 
 
@@ -223,7 +222,7 @@ def _show(spec: TypeSpec) -> str:
 def _check_choices(spec: FieldSpec, label: str) -> None:
     if spec.choices is None:
         return
-    inner = spec.type.items[0] if spec.type.kind == "list" else spec.type
+    inner = _item(spec.type)
     if not _kinds(inner) & _CHOSEN:
         raise SignatureError(f"choices has no meaning for {_show(spec.type)}", name=label)
     if not spec.choices:
@@ -233,6 +232,11 @@ def _check_choices(spec: FieldSpec, label: str) -> None:
     for item in spec.choices:
         if not is_value_of(dataclasses.replace(inner, nullable=False), item):
             raise SignatureError(f"the choice {item!r} is not {type_phrase(inner)}", name=label)
+
+
+def _item(spec: TypeSpec) -> TypeSpec:
+    """What `choices` and `accept` speak of: each item of a list or set, otherwise the value."""
+    return spec.items[0] if spec.kind in ("list", "set") else spec
 
 
 def _sort_of(value: Any) -> type:

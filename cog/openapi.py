@@ -91,7 +91,7 @@ def _inputs(spec: PredictorSpec, schemas: _Schemas) -> Json:
 
 def _input(field: FieldSpec, schemas: _Schemas) -> Json:
     spec = field.type
-    if field.choices is not None and spec.kind != "list":
+    if field.choices is not None and spec.kind not in ("list", "set"):
         schema = _enumeration(field.name, field.choices, schemas)
     elif field.choices is not None:
         schema = {"type": "array", "items": {**_type(spec.items[0], schemas), "enum": list(field.choices)}}

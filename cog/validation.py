@@ -39,10 +39,13 @@ def _field(field: FieldSpec) -> Schema:
 def _constrained(field: FieldSpec) -> Schema:
     spec = field.type
     plain = TypeSpec(**{**vars(spec), "nullable": False})
-    if field.choices is not None and spec.kind != "list":
+    if field.choices is not None and spec.kind not in ("list", "set"):
         schema = _literal(field.choices)
     elif field.choices is not None:
-        schema = {"type": "list", "items_schema": _literal(field.choices), "strict": True}
+        item = _literal(field.choices)
+        if spec.items[0].nullable:
+            item = {"type": "nullable", "schema": item}
+        schema = {"type": "list", "items_schema": item, "strict": True}
     else:
         schema = _type(plain)
     schema = _constrain(schema, field)

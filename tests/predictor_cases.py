@@ -75,6 +75,7 @@ def _read_all() -> Iterator[PredictorFile]:
         tree = ast.parse(_without_new_syntax(path.read_text()))
         literals = dict(_literals(tree))
         if "CASES" not in literals:
+            assert path.parent != PREDICTORS, f"{path.name} has no CASES"
             continue
         relative = path.relative_to(PREDICTORS)
         target = next(name for name in _NAMES if name in _bound(tree))

@@ -62,10 +62,12 @@ def fields(draw: st.DrawFn, name: str) -> FieldSpec:
             words[word] = draw(st.integers(-4, 4))
     elif spec.kind == "str":
         words = draw(st.sampled_from([{}, {"min_length": 1}, {"max_length": 3}, {"regex": "^[a-z]+$"}]))
-    elif spec.kind == "list":
+    elif spec.kind in ("list", "set"):
         words = draw(st.sampled_from([{}, {"min_items": 1}, {"max_items": 2}]))
     if spec.kind == "str" and not words and draw(st.booleans()):
         words = {"choices": ("red", "x")}
+    if spec.kind in ("list", "set") and spec.items[0].kind in ("str", "int") and draw(st.booleans()):
+        words = {**words, "choices": ("red", "x") if spec.items[0].kind == "str" else (1, -2)}
     return FieldSpec(name, spec, required=draw(st.booleans()), **words)
 
 
