@@ -3,9 +3,11 @@
 import argparse
 import json
 import os
+import sys
 
 from cog.predictor import load_target
 from cog.signature import read_signature
+from cog.spec import SignatureError
 
 
 def main() -> None:
@@ -16,7 +18,10 @@ def main() -> None:
     # What the module prints while it is imported must not mix with the answer.
     answer = os.dup(1)
     os.dup2(2, 1)
-    spec = read_signature(load_target(options.target, os.getcwd()), mode=options.mode)
+    try:
+        spec = read_signature(load_target(options.target, os.getcwd()), mode=options.mode)
+    except SignatureError as error:
+        sys.exit(error.text())
     os.write(answer, json.dumps(spec.to_json()).encode())
 
 

@@ -43,6 +43,10 @@ class SignatureError(Exception):
         hint = f"\n    {self.hint}" if self.hint else ""
         return f"{name}{self.message}{hint}"
 
+    def text(self) -> str:
+        """This problem and the others, each on lines of its own."""
+        return "\n".join(map(str, (self, *self.others)))
+
 
 @dataclass(frozen=True)
 class TypeSpec:

@@ -104,7 +104,7 @@ def default_platform(environ: Mapping[str, str] = os.environ) -> str:
 def read_spec(project: Project, *, mode: str = "predict") -> PredictorSpec | None:
     """The predictor's spec from its source; None if only running it can tell.
 
-    Raises ConfigError if the signature cannot be an API.
+    Raises ConfigError, with every problem, if the signature cannot be an API.
     """
     reference = project.config.train if mode == "train" else project.config.predict
     if reference is None:
@@ -114,7 +114,7 @@ def read_spec(project: Project, *, mode: str = "predict") -> PredictorSpec | Non
     except Undecidable:
         return None
     except SignatureError as error:
-        raise ConfigError([_as_problem(error, reference)]) from error
+        raise ConfigError([_as_problem(each, reference) for each in (error, *error.others)]) from error
 
 
 def require_spec(project: Project, *, mode: str = "predict") -> PredictorSpec:

@@ -15,6 +15,7 @@ from typing import Any, Dict, Optional, Set
 from cog import wire
 from cog.convert import encode_output
 from cog.scope import Scope, _current
+from cog.spec import SignatureError
 from cog.types import CancelationException
 from cog.worker.channel import Channel
 from cog.worker.logs import capture
@@ -280,7 +281,7 @@ async def _wait_for(awaitable: Any) -> None:
 def describe_error(error: BaseException) -> str:
     """One exception as the text of `error`; never raises itself."""
     try:
-        text = str(error)
+        text = error.text() if isinstance(error, SignatureError) else str(error)
     except BaseException:
         text = ""
     if isinstance(error, SystemExit):

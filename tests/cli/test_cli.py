@@ -296,14 +296,41 @@ def test_no_colour_codes_in_a_pipe(project: Project, cog: Cog) -> None:
     assert "\x1b[" not in answer.stderr
 
 
-def test_a_signature_that_cannot_be_an_api_is_an_error_with_its_place(project: Project, cog: Cog) -> None:
-    source = "from cog import BasePredictor\n\n\nclass Predictor(BasePredictor):\n    def predict(self, s):\n        return s\n"
+BAD_SIGNATURE = """\
+from cog import BasePredictor, Input
 
-    answer = cog("build", folder=project({"predict.py": source}), environment=NO_DOCKER)
+
+class Predictor(BasePredictor):
+    def predict(
+        self,
+        s,
+        n: int = Input(ge=5, le=4),
+        f: float = "x",
+    ):
+        return s
+"""
+
+
+def test_every_problem_of_a_signature_is_shown_with_its_place(project: Project, cog: Cog) -> None:
+    answer = cog("build", folder=project({"predict.py": BAD_SIGNATURE}), environment=NO_DOCKER)
 
     assert answer.returncode == 1
-    assert "predict.py:5" in answer.stderr
-    assert "annotation" in answer.stderr
+    assert "predict.py:7:9: `s`: it needs a type annotation" in answer.stderr
+    assert "predict.py:8:9: `n`: no number fits ge=5 and le=4" in answer.stderr
+    assert "predict.py:9:9: `f`: the default 'x' is not a float" in answer.stderr
+    assert "predict.py:5:5: `predict`: it needs a return annotation" in answer.stderr
+
+
+def test_every_problem_of_a_signature_that_was_run_is_shown(project: Project, cog: Cog) -> None:
+    source = BAD_SIGNATURE + "\n\nimport json\n\nPredictor = [Predictor][json.loads('0')]\n"
+    folder = project({"predict.py": source})
+
+    answer = cog("predict", "--engine", "local", "--python", sys.executable, folder=folder)
+
+    assert answer.returncode == 1
+    for problem in ("`s`: it needs", "`n`: no number fits", "`f`: the default", "`predict`: it needs"):
+        assert problem in answer.stderr
+    assert "Traceback" not in answer.stderr
 
 
 def test_every_example_is_a_valid_project(cog: Cog) -> None:
