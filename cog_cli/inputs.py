@@ -13,7 +13,8 @@ from typing import Any
 
 from pydantic_core import SchemaValidator, ValidationError
 
-from cog.spec import FieldSpec, PredictorSpec, TypeSpec
+from cog.json_values import is_value_of
+from cog.spec import CONTAINERS, FieldSpec, PredictorSpec, TypeSpec
 from cog.strict_json import JSONError, loads
 from cog.validation import clean_errors, input_schema
 from cog_cli.errors import CogError, UsageError
@@ -87,9 +88,11 @@ def _value(field: FieldSpec, spec: TypeSpec, text: str) -> Any:
         return _file_url(field.name, text)
     if text == "" and spec.nullable and kind not in ("str", "secret", "any"):
         return None
+    if kind in CONTAINERS and kind not in ("union", "literal", "enum"):
+        return _json_or_text(text)
     values = field.choices or spec.values
     if values:
-        return next((item for item in values if str(item) == text), text)
+        return _chosen(values, text)
     if kind == "bool":
         return _BOOLEANS.get(text.lower(), text)
     if kind in ("str", "secret", "datetime", "date"):
@@ -99,13 +102,25 @@ def _value(field: FieldSpec, spec: TypeSpec, text: str) -> Any:
     return _json_or_text(text)
 
 
+def _chosen(values: tuple[Any, ...], text: str) -> Any:
+    """The value that the text names, as Python writes it or as the type is read: `1.0` is 1, `yes` is true."""
+    number = _json_or_text(text)
+    for item in values:
+        if isinstance(item, bool):
+            is_named = _BOOLEANS.get(text.lower()) is item and text not in ("0", "1")
+        else:
+            is_named = not isinstance(item, str) and not isinstance(number, bool) and item == number
+        if is_named or str(item) == text:
+            return item
+    return text
+
+
 def _union_value(field: FieldSpec, spec: TypeSpec, text: str) -> Any:
-    """The first member that the text can be read as; text itself is the last resort."""
-    value = _json_or_text(text)
-    texts = [item for item in spec.items if item.kind in ("path", "file")]
-    if isinstance(value, str) and texts and text.startswith("@"):
+    """What the text says in JSON, if a member takes that; otherwise the text itself."""
+    if text.startswith("@") and any(item.kind in ("path", "file") for item in spec.items):
         return _file_url(field.name, text)
-    return value
+    value = _json_or_text(text)
+    return text if not is_value_of(spec, value) and is_value_of(spec, text) else value
 
 
 def _json_or_text(text: str) -> Any:
