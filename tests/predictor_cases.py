@@ -86,7 +86,7 @@ def _read_all() -> Iterator[PredictorFile]:
             name=relative.with_suffix("").as_posix().replace("/", "-"),
             reference=f"{place}:{target}",
             mode="train" if target == "train" else "predict",
-            cases=tuple(Case(*item[:2], item[2] if len(item) > 2 else {}) for item in literals["CASES"]),
+            cases=tuple(Case(item[0], item[1], item[2] if len(item) > 2 else {}) for item in literals["CASES"]),
             bad_inputs=tuple(literals["BAD_INPUTS"]),
             needs=tuple(Requirement(item) for item in literals.get("NEEDS", ())),
             python=(int(python[0]), int(python[1])),

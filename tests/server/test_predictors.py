@@ -102,7 +102,8 @@ def servers(
     model_path = folder / "model"
     model_path.mkdir()
     (model_path / "cog").symlink_to(REPOSITORY / "cog")
-    order = [item.callspec.params["pair"] for item in request.session.items if item.function is test_it_answers]
+    items = [item for item in request.session.items if isinstance(item, pytest.Function)]
+    order: list[Any] = [item.callspec.params["pair"] for item in items if item.function is test_it_answers]
 
     def settings_of(pair: Pair) -> Settings:
         predictor, environment = pair
