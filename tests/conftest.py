@@ -33,6 +33,11 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 REQUIRED = frozenset(os.environ.get("COG_TEST_REQUIRES", "").split())
 
 
+def examples(usual: int) -> int:
+    """How many examples a test of properties tries: as usual, or COG_TEST_EXAMPLES for a longer look."""
+    return int(os.environ.get("COG_TEST_EXAMPLES", usual))
+
+
 def docker_answers() -> bool:
     """Whether an engine answers, with buildx."""
     if shutil.which("docker") is None:

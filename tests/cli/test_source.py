@@ -21,6 +21,7 @@ from cog.spec import PredictorSpec, SignatureError
 from cog_cli.source import Undecidable, read_source
 from tests.cli.source_programs import SHARED_FILE, ProgramMaker
 from tests.cli.source_signatures import SignatureMaker
+from tests.conftest import examples
 from tests.predictor_cases import load_predictors
 
 HERE = Path(__file__).parent
@@ -28,7 +29,7 @@ ROOT = HERE.parent.parent
 PREDICTORS = HERE.parent / "predictors"
 CASES = json.loads((HERE / "signature_cases.json").read_text())
 # Enough in one run of the tests; the search that found the bugs was a thousand times longer.
-EXAMPLES = int(os.environ.get("COG_TEST_EXAMPLES", "250"))
+EXAMPLES = examples(250)
 FUZZING = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 

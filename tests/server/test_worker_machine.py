@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
+from tests.conftest import examples
 from tests.faults.lab import SHORT, Footprint, rss_mib, settle
 from tests.server.conftest import Server, serving, wait_until
 
@@ -228,7 +229,7 @@ class MachineOfFour(Machine):
 
 
 _RUNS = settings(
-    max_examples=int(os.environ.get("COG_TEST_EXAMPLES", "4")),
+    max_examples=examples(4),
     stateful_step_count=15,
     deadline=None,
     suppress_health_check=list(HealthCheck),
