@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 import signal
 import socket
 import threading
@@ -288,5 +287,3 @@ def test_with_await_explicit_shutdown_the_second_sigint_ends_at_once(serve: Serv
     server.process.send_signal(signal.SIGINT)
 
     assert server.process.wait(10) == 1
-    for folder in server.log.parent.glob("cog-prediction-*"):
-        shutil.rmtree(folder)  # Nobody was left to do it.

@@ -57,7 +57,7 @@ def test_an_unknown_path_is_a_problem(server: Server, path: str) -> None:
 
 
 def test_a_wrong_method_is_a_problem_that_names_the_right_ones(server: Server) -> None:
-    answer = server.http.delete("/predictions")
+    answer = server.http.delete("/predictions/a/cancel")
 
     _assert_problem(answer, 405, "Method Not Allowed")
     assert answer.headers["allow"] == "POST"
