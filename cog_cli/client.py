@@ -17,12 +17,15 @@ DEFAULT_SETUP_TIMEOUT_S = 300.0
 
 
 class ModelClient:
-    """Talks to one running model. Use as a context manager."""
+    """Talks to one running model, with its `token` if it wants one. Use as a context manager."""
 
-    def __init__(self, model: RunningModel) -> None:
+    def __init__(self, model: RunningModel, *, token: str | None = None) -> None:
         self._model = model
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
         # A prediction may take hours; the connection itself may not.
-        self._http = httpx.Client(base_url=model.url, timeout=httpx.Timeout(None, connect=_PROBE_S), trust_env=False)
+        self._http = httpx.Client(
+            base_url=model.url, timeout=httpx.Timeout(None, connect=_PROBE_S), trust_env=False, headers=headers
+        )
 
     def __enter__(self) -> ModelClient:
         return self

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -67,11 +69,18 @@ def run_prediction(
         on_notice=console.warn,
     )
     console.info("starting the model")
-    with engine.start(image, run_options) as model, ModelClient(model) as client:
+    with engine.start(image, run_options) as model, ModelClient(model, token=_token(run_options)) as client:
         client.wait_ready(options.setup_timeout_s)
         console.info(f"running the {_NOUNS[options.mode]}")
         document = client.predict(given, mode=options.mode)
     _show(document, image, options)
+
+
+def _token(options: RunOptions) -> str | None:
+    """The token that the server will ask for, if the environment gives it one; the first of several."""
+    given = dict(item.partition("=")[::2] for item in options.environment)
+    value = given.get("COG_AUTH_TOKEN") or os.environ.get("COG_AUTH_TOKEN") or ""
+    return next((part.strip() for part in re.split(r"[,\n]", value) if part.strip()), None)
 
 
 def _show(document: dict[str, object], image: Image, options: PredictOptions) -> None:

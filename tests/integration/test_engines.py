@@ -148,3 +148,12 @@ def test_the_command_gives_the_same_output_on_each_engine(name: str, folder: Pat
 
     assert (answer.returncode, answer.stdout) == (0, "hello there\n"), answer.stderr
     assert "log of there" in answer.stderr
+
+
+def test_a_token_in_the_environment_opens_the_model_that_it_closes(folder: Path, cog: Cog) -> None:
+    answer = cog(
+        *("predict", "--engine", "local", "-i", "text=you"), folder=folder, environment={"COG_AUTH_TOKEN": "tok3n"}
+    )
+
+    assert (answer.returncode, answer.stdout) == (0, "hello you\n"), answer.stderr
+    assert "tok3n" not in answer.stderr
