@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-floors lint format lab faults bench docs lock clean
+.PHONY: help install quickstart test test-floors lint format lab faults soak bench docs lock clean
 
 help: ## Print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -43,6 +43,9 @@ lab: ## Bring up a real Docker engine and stand-in base images (Debian, root)
 
 faults: install ## Break a server in every known way and print what it came to (about half an hour)
 	$(BIN)/python -m tests.faults
+
+soak: install ## Half an hour of mixed load on one server; its memory and descriptors must stay level
+	$(BIN)/python -m benchmarks.soak
 
 bench: install ## Measure what the README states
 	$(BIN)/python -m benchmarks
