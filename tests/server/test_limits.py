@@ -12,6 +12,7 @@ import pytest
 
 from cog_server.routes.prefer import Preference, read_preference
 from tests.server.conftest import Serve, Server, serving, wait_until
+from tests.server.test_streams import streaming
 
 SLEEPING = """
     class Predictor(BasePredictor):
@@ -26,10 +27,6 @@ SLEEPING = """
 def sleeping(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serving(tmp_path_factory.mktemp("sleeping")) as start:
         yield start(SLEEPING)
-
-
-def status_of(server: Server, prediction_id: str) -> str:
-    return str(server.http.get(f"/predictions/{prediction_id}").json()["status"])
 
 
 def put_later(server: Server, name: str, seconds: float, **more: Any) -> None:
@@ -209,25 +206,17 @@ def rss_kib(pid: int) -> int:
 # --- watchers --------------------------------------------------------------------------------------------------------
 
 
-def drop(server: Server, name: str, seconds: float) -> None:
-    """A PUT whose client closes the connection once the prediction runs."""
-    host, _, port = server.url.removeprefix("http://").partition(":")
-    body = b'{"input":{"seconds":%f}}' % seconds
-    with socket.create_connection((host, int(port))) as connection:
-        head = f"PUT /predictions/{name} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-        connection.sendall(head + body)
-        wait_until(lambda: server.http.get(f"/predictions/{name}").status_code == 200, "it is not taken")
-        wait_until(lambda: status_of(server, name) == "processing", "it does not begin")
-
-
 def test_a_prediction_goes_on_as_long_as_anybody_waits_for_it(sleeping: Server) -> None:
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        first = pool.submit(drop, sleeping, "shared", 1.5)
+    host, _, port = sleeping.url.removeprefix("http://").partition(":")
+    body = b'{"input":{"seconds":1.5}}'
+    with socket.create_connection((host, int(port))) as first:
+        first.sendall(b"PUT /predictions/shared HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         wait_until(lambda: sleeping.http.get("/predictions/shared").status_code == 200, "it is not taken")
-        second = pool.submit(sleeping.http.put, "/predictions/shared", json={})
-        first.result()
+        with streaming(sleeping, "GET", "/predictions/shared") as second:
+            next(second)
+            first.close()
 
-        assert second.result().json()["status"] == "succeeded"
+            assert list(second)[-1].data["status"] == "succeeded"
 
 
 def test_fifty_puts_of_one_id_are_one_run(serve: Serve) -> None:
