@@ -227,6 +227,20 @@ def _request(prefix: str, input_name: str, *, is_needed: bool) -> Json:
             ],
             "nullable": True,
         },
+        "webhook": {
+            "type": "string",
+            "format": "uri",
+            "title": "Webhook",
+            "description": "An http or https URL that is told what happens",
+            "nullable": True,
+        },
+        "webhook_events_filter": {
+            "type": "array",
+            "items": {"type": "string", "enum": ["start", "output", "logs", "completed"]},
+            "title": "Webhook Events Filter",
+            "description": "The events that the webhook wants, all by default",
+            "nullable": True,
+        },
     }
     required = {"required": ["input"]} if is_needed else {}
     return {"type": "object", "title": f"{prefix}Request", "properties": properties, **required}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
@@ -22,7 +23,11 @@ from cog_server.routes.shutdown import add_shutdown_route
 from cog_server.runner import JobRunner
 from cog_server.settings import Settings
 from cog_server.store.base import Store
+from cog_server.webhooks.sender import WebhookSender
 from cog_server.worker.supervisor import State, Supervisor
+
+# For webhooks of predictions that ended only when their time to drain was over.
+_LAST_CALLS_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,8 @@ def create_service(settings: Settings, store: Store, *, shut_down: Callable[[int
     """
     supervisor = Supervisor(settings, on_text=ModelLog(settings.log_format).write)
     fetcher = FileFetcher(max_bytes=settings.max_file_bytes)
-    runner = JobRunner(settings, supervisor, fetcher, store)
+    webhooks = WebhookSender(settings, store)
+    runner = JobRunner(settings, supervisor, fetcher, store, webhooks)
     gpu = GpuCheck(settings.gpu_needs) if settings.gpu_needs else None
     ready_file = ReadyFile(settings.ready_file) if settings.ready_file else None
 
@@ -62,6 +68,13 @@ def create_service(settings: Settings, store: Store, *, shut_down: Callable[[int
         if ready_file is not None:
             ready_file.set(False)
 
+    async def drain() -> bool:
+        until = time.monotonic() + settings.drain_s
+        await webhooks.secure()
+        have_ended = await runner.drain(settings.drain_s)
+        await webhooks.drain(until - time.monotonic())
+        return have_ended
+
     def abandon() -> None:
         supervisor.kill("the server was told to end at once")
         runner.close()
@@ -69,6 +82,7 @@ def create_service(settings: Settings, store: Store, *, shut_down: Callable[[int
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await runner.restore()
+        await webhooks.open()
         if gpu is not None:
             gpu.start()
         await supervisor.start()
@@ -79,6 +93,7 @@ def create_service(settings: Settings, store: Store, *, shut_down: Callable[[int
                 await gpu.stop()
             await runner.drain(0.0)
             await supervisor.stop(settings.cancel_grace_s)
+            await webhooks.close(_LAST_CALLS_S)
             await fetcher.close()
             runner.close()
 
@@ -91,4 +106,4 @@ def create_service(settings: Settings, store: Store, *, shut_down: Callable[[int
     add_shutdown_route(app, settings, lambda: shut_down(0))
     add_problem_answers(app)
     add_access(app, settings)
-    return Service(app, refuse, lambda: runner.drain(settings.drain_s), abandon)
+    return Service(app, refuse, drain, abandon)

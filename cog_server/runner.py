@@ -21,7 +21,10 @@ from cog_server.files.outputs import OutputError, with_data_urls
 from cog_server.files.workspace import Workspace
 from cog_server.predictions import Prediction, Status
 from cog_server.settings import Settings
-from cog_server.store.base import Record, Store, StoreError
+from cog_server.store.base import Message, Record, Store, StoreError
+from cog_server.webhooks.feed import Feed
+from cog_server.webhooks.hook import Hook
+from cog_server.webhooks.sender import WebhookSender
 from cog_server.worker.supervisor import Job, State, Supervisor, WorkerLost, WorkerUnavailable
 
 log = logging.getLogger("cog.server")
@@ -55,6 +58,7 @@ class Request:
     id: str | None = None
     context: dict[str, str] = field(default_factory=dict)
     deadline_s: float | None = None
+    hook: Hook | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ class _Entry:
 
     prediction: Prediction
     is_detached: bool
+    feed: Feed | None = None
     task: asyncio.Task[None] | None = None
     watchers: int = 0
     is_started: bool = False
@@ -87,11 +92,14 @@ class _Entry:
 class JobRunner:
     """At most `slots` predictions at a time, at most `max_queue` waiting behind them, in the order they came."""
 
-    def __init__(self, settings: Settings, supervisor: Supervisor, fetcher: FileFetcher, store: Store) -> None:
+    def __init__(
+        self, settings: Settings, supervisor: Supervisor, fetcher: FileFetcher, store: Store, webhooks: WebhookSender
+    ) -> None:
         self._settings = settings
         self._supervisor = supervisor
         self._fetcher = fetcher
         self._store = store
+        self._webhooks = webhooks
         self._entries: dict[str, _Entry] = {}
         self._recent: OrderedDict[str, Prediction] = OrderedDict()
         self._recent_bytes = 0
@@ -122,7 +130,8 @@ class JobRunner:
         """End what a crash of the server cut short, and clear its files away. Raises StoreError."""
         self._workspace.sweep()
         for record in await self._store.unfinished():
-            await self._store.save(_interrupted(record))
+            ended = _interrupted(record)
+            await self._store.save(ended, _owed_for(ended))
 
     async def submit(self, request: Request, *, is_detached: bool = False) -> Prediction:
         """Take a prediction; it runs by itself from here on, and is stored before this returns.
@@ -133,13 +142,16 @@ class JobRunner:
         prediction = entry.prediction
         try:
             if self._store.is_durable:
-                await self._store.save(_record(prediction))
+                hook = request.hook.to_json() if request.hook else None
+                await self._store.save(replace(_record(prediction), webhook=hook))
         except BaseException as error:
             del self._entries[prediction.id]
             if isinstance(error, StoreError):
                 log.error("%s", error)
                 raise NotReady("the prediction cannot be stored") from error
             raise
+        if request.hook is not None:
+            entry.feed = self._webhooks.follow(prediction, request.hook)
         if request.deadline_s is not None:
             self._stop_later(entry, request.deadline_s, "the deadline of the request passed")
         entry.task = asyncio.create_task(self._run(entry, request), name=f"prediction-{prediction.id}")
@@ -381,8 +393,9 @@ class JobRunner:
         for timer in entry.timers:
             timer.cancel()
         prediction.finish(outcome.status, error=outcome.error, predict_time_s=outcome.predict_time_s)
+        owed = entry.feed.last_message() if entry.feed else None
         try:
-            await self._store.save(_record(prediction))
+            await self._store.save(_record(prediction), (owed,) if owed else ())
         except StoreError as error:
             log.error("the prediction %s is not stored: %s", prediction.id, error)
         del self._entries[prediction.id]
@@ -408,6 +421,14 @@ def _stopped_as(entry: _Entry) -> tuple[Status, str | None]:
 def _record(prediction: Prediction) -> Record:
     created_at = prediction.created_at.isoformat()
     return Record(prediction.id, prediction.status.value, created_at, prediction.snapshot_json())
+
+
+def _owed_for(record: Record) -> tuple[Message, ...]:
+    """What the webhook of a prediction that was cut short has yet to be told."""
+    hook = Hook.from_json(record.webhook) if record.webhook else None
+    if hook is None or "completed" not in hook.events:
+        return ()
+    return (hook.message(record.id, "completed", record.body),)
 
 
 def _last_lines(logs: str) -> str:

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cog.webhooks import WebhookError, read_secret
+from cog_server.addresses import AddressPolicy
+
 _MAX_TOKEN_BYTES = 1 << 16
 
 
@@ -71,6 +74,12 @@ class Settings:
     stream_history: int = 1024
     store: Path | None = None
     keep_predictions: int = 1000
+    webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
+    webhook_token: str | None = field(default=None, repr=False)
+    webhook_interval_s: float = 0.5
+    webhook_timeout_s: float = 10.0
+    webhook_spool: Path | None = None
+    allow_private_urls: AddressPolicy = field(default_factory=AddressPolicy)
     restart_after_failures: int = 0
     max_restarts: int = 5
     exit_on_defunct: bool = False
@@ -111,6 +120,12 @@ def read_settings(environment: Mapping[str, str], *, mode: str = "predict", **gi
         ),
         "store": reader.store("COG_STORE"),
         "keep_predictions": reader.number("COG_KEEP_PREDICTIONS", Settings.keep_predictions, least=1, most=10_000_000),
+        "webhook_secrets": reader.webhook_secrets("COG_WEBHOOK_SECRET"),
+        "webhook_token": reader.token("WEBHOOK_AUTH_TOKEN"),
+        "webhook_interval_s": reader.seconds("COG_THROTTLE_RESPONSE_INTERVAL", Settings.webhook_interval_s) or 0.0,
+        "webhook_timeout_s": reader.seconds("COG_WEBHOOK_TIMEOUT") or Settings.webhook_timeout_s,
+        "webhook_spool": reader.path("COG_WEBHOOK_SPOOL"),
+        "allow_private_urls": reader.address_policy("COG_ALLOW_PRIVATE_URLS"),
         "restart_after_failures": reader.number("COG_RESTART_AFTER_FAILURES", 0, least=0, most=1_000_000),
         "max_restarts": reader.number("COG_MAX_RESTARTS", Settings.max_restarts, least=0, most=1_000_000),
         "ready_file": reader.ready_file(),
@@ -209,6 +224,34 @@ class _Reader:
             if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
                 raise SettingsError(f"{name} has {origin!r}; an origin is https://host, https://host:port or *")
         return found
+
+    def path(self, name: str) -> Path | None:
+        value = self.text(name)
+        return None if value is None else Path(value)
+
+    def token(self, name: str) -> str | None:
+        value = self.text(name)
+        if value is not None and not re.fullmatch("[!-~]+", value):
+            raise SettingsError(f"{name} has characters that no HTTP header can carry, such as a space or a line break")
+        return value
+
+    def webhook_secrets(self, name: str) -> tuple[str, ...]:
+        text = self.environment.get(name)
+        secrets = tuple(secret.strip() for secret in (text or "").split(",") if secret.strip())
+        if text is not None and not secrets:
+            raise SettingsError(f"{name} is set but holds no secret; unset it to send webhooks without a signature")
+        try:
+            for secret in secrets:
+                read_secret(secret)
+        except WebhookError as error:
+            raise SettingsError(f"{name}: {error}") from error
+        return secrets
+
+    def address_policy(self, name: str) -> AddressPolicy:
+        try:
+            return AddressPolicy.read(self.environment.get(name, ""))
+        except ValueError as error:
+            raise SettingsError(f"{name}: {error}") from error
 
     def seconds(self, name: str, default: float | None = None) -> float | None:
         value = self.text(name)

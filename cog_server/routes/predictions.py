@@ -88,7 +88,7 @@ class _Routes:
     async def _create(self, request: HTTPRequest, path_id: str | None) -> Response:
         validator = self._known_validator()
         body = await read_json(request, max_bytes=self._settings.max_body_bytes)
-        wanted = envelope(body, validator, path_id=path_id)
+        wanted = envelope(body, validator, path_id=path_id, headers=request.headers)
         preference = read_preference(request.headers.getlist("prefer"))
         prediction = self._runner.live(path_id) if path_id is not None else None
         if prediction is None and path_id is not None:

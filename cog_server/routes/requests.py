@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
@@ -16,6 +17,7 @@ from cog.strict_json import JSONError, loads
 from cog.validation import clean_errors, input_schema
 from cog_server.routes.answers import JSON, problem
 from cog_server.runner import Request
+from cog_server.webhooks.hook import HookError, read_hook
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _MAX_CONTEXT_KEYS = 1000
@@ -83,13 +85,23 @@ def _too_large(max_bytes: int) -> Response:
     return problem(413, f"the body is larger than {max_bytes} bytes")
 
 
-def envelope(value: Any, validator: InputValidator, *, path_id: str | None = None) -> Request:
-    """The request in an envelope `{"input": ..., "id": ..., "context": ...}`. Raises Refused (422) with every error."""
+def envelope(
+    value: Any, validator: InputValidator, *, path_id: str | None = None, headers: Mapping[str, str] | None = None
+) -> Request:
+    """The request in an envelope `{"input": ..., "id": ..., "context": ..., "webhook": ...}`.
+
+    `headers` are those of the HTTP request. Raises Refused (422) with every error.
+    """
     if not isinstance(value, dict):
         raise Refused(problem(422, [_error(["body"], "Input should be an object", "dict_type")]))
     wanted = value.get("input")
     given, errors = validator.check({} if wanted is None else wanted, ("body", "input"))
     errors += _envelope_errors(value, path_id)
+    hook = None
+    try:
+        hook = read_hook(value.get("webhook"), value.get("webhook_events_filter"), headers or {})
+    except HookError as error:
+        errors.append(_error(["body", *error.place], str(error), error.kind))
     if errors:
         raise Refused(problem(422, errors))
     return Request(
@@ -97,6 +109,7 @@ def envelope(value: Any, validator: InputValidator, *, path_id: str | None = Non
         id=path_id or value.get("id"),
         context=value.get("context") or {},
         deadline_s=_seconds_until(value.get("deadline")),
+        hook=hook,
     )
 
 
@@ -152,5 +165,5 @@ _DEADLINE_HELP = "A deadline is a number of seconds from now, at most 30 days, o
 _ID_HELP = "An id has 1 to 128 characters of A-Z, a-z, 0-9, _ and -"
 
 
-def _error(place: list[str], message: str, kind: str) -> dict[str, Any]:
+def _error(place: list[Any], message: str, kind: str) -> dict[str, Any]:
     return {"loc": place, "msg": message, "type": kind}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -66,8 +67,8 @@ class Store(Protocol):
     async def owe(self, messages: tuple[Message, ...]) -> None:
         """Keep messages that cannot be sent before the server ends."""
 
-    async def owed(self) -> list[Message]:
-        """All messages that are owed, in order."""
+    async def owed(self, limit: int = -1, *, but_not: Collection[str] = ()) -> list[Message]:
+        """The first `limit` messages that are owed (all if -1), in order, but not those of the ids `but_not`."""
 
     async def settle(self, message_id: str) -> None:
         """Forget a message: it was delivered, or given up."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Collection
 
 from cog_server.store.base import Message, Record
 
@@ -55,7 +56,7 @@ class MemoryStore:
     async def owe(self, messages: tuple[Message, ...]) -> None:
         pass  # The sender remembers them as long as this process lives, and this store lives no longer.
 
-    async def owed(self) -> list[Message]:
+    async def owed(self, limit: int = -1, *, but_not: Collection[str] = ()) -> list[Message]:
         return []
 
     async def settle(self, message_id: str) -> None:

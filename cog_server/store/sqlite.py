@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TypeVar
@@ -81,8 +82,9 @@ class SqliteStore:
     async def owe(self, messages: tuple[Message, ...]) -> None:
         await self._call(lambda: self._owe(messages))
 
-    async def owed(self) -> list[Message]:
-        return await self._call(self._owed)
+    async def owed(self, limit: int = -1, *, but_not: Collection[str] = ()) -> list[Message]:
+        excluded = json.dumps(list(but_not))
+        return await self._call(lambda: self._owed(limit, excluded))
 
     async def settle(self, message_id: str) -> None:
         await self._call(lambda: self._write("DELETE FROM messages WHERE id = ?", (message_id,)))
@@ -144,8 +146,12 @@ class SqliteStore:
             [(each.id, each.prediction_id, each.event, each.url, each.body) for each in messages],
         )
 
-    def _owed(self) -> list[Message]:
-        rows = self._connection.execute("SELECT id, prediction_id, event, url, body FROM messages ORDER BY position")
+    def _owed(self, limit: int, excluded: str) -> list[Message]:
+        rows = self._connection.execute(
+            "SELECT id, prediction_id, event, url, body FROM messages "
+            "WHERE id NOT IN (SELECT value FROM json_each(?)) ORDER BY position LIMIT ?",
+            (excluded, limit),
+        )
         return [Message(*row) for row in rows]
 
     def _write(self, statement: str, values: tuple[str, ...]) -> int:

@@ -18,8 +18,6 @@ from tests.server.conftest import Server, serving, wait_until
 
 CASES = json.loads((Path(__file__).parent / "http_cases.json").read_text())["cases"]
 
-# What these need does not exist yet: webhooks.
-NOT_YET = {"http-body-049", "http-body-050"}
 # These are about a server that has a token.
 WITH_TOKEN = {"http-headers-010", "http-headers-011"}
 # How many bytes the server may grow by while it reads a flood.
@@ -53,7 +51,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def _is_for_all(case: dict[str, Any]) -> bool:
     """Not those that need a server of their own, or what does not exist yet."""
-    return case["id"] not in NOT_YET | WITH_TOKEN and "$silent" not in str(case["input"].get("raw"))
+    return case["id"] not in WITH_TOKEN and "$silent" not in str(case["input"].get("raw"))
 
 
 @pytest.fixture(scope="module")
