@@ -11,7 +11,7 @@ import importlib
 
 from tests.faults.lab import FAULTS, Fault
 
-_ROOMS = ("worker", "outputs", "clients", "life")
+_ROOMS = ("worker", "outputs", "clients", "life", "webhooks")
 
 
 def matrix() -> list[Fault]:
