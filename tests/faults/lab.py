@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import os
 import random
 import threading
 import time
@@ -15,7 +14,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from tests.server.conftest import Serve, Server, children, wait_until
+from tests.server.conftest import Footprint, Serve, Server, wait_until
 
 T = TypeVar("T")
 
@@ -69,35 +68,6 @@ class Lab:
     def pool(self, size: int) -> concurrent.futures.ThreadPoolExecutor:
         """Threads to send requests from."""
         return concurrent.futures.ThreadPoolExecutor(size)
-
-
-@dataclass(frozen=True)
-class Footprint:
-    """What a server holds."""
-
-    fds: int
-    threads: int
-    children: int
-    folders: int
-
-    @classmethod
-    def of(cls, server: Server) -> Footprint:
-        pid = server.process.pid
-        return cls(
-            fds=len(os.listdir(f"/proc/{pid}/fd")),
-            threads=len(os.listdir(f"/proc/{pid}/task")),
-            children=len(children(pid)),
-            folders=len(list(server.log.parent.glob("cog-server-*/*"))),
-        )
-
-    def exceeds(self, other: Footprint) -> bool:
-        """Whether anything is more. Threads of a pool stay, up to its size: two of them are no leak."""
-        return (
-            self.fds > other.fds
-            or self.children > other.children
-            or self.folders > other.folders
-            or self.threads > other.threads + 40
-        )
 
 
 def settle(server: Server, before: Footprint) -> None:

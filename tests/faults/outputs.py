@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from tests.faults.lab import Lab, end_of, fault, rss_mib, submit, wait_started
+from tests.faults.lab import Lab, end_of, fault, rss_mib, submit, time_to, wait_started
 from tests.server.test_streams import streaming
 
 _EDGES = (4 << 10, 64 << 10, 6 << 20, 8 << 20, 16 << 20)
@@ -143,6 +143,7 @@ def floods(lab: Lab, size: int) -> str:
 
 @fault("B6", "lines that come after the end belong to nobody", size=200)
 def late_lines(lab: Lab, size: int) -> str:
+    """The next prediction begins when they have come: whose they are while it runs, nothing tells."""
     source = """
         import subprocess, threading
         class Predictor(BasePredictor):
@@ -159,7 +160,8 @@ def late_lines(lab: Lab, size: int) -> str:
             lines = document["logs"].splitlines()
             assert f"own t{number}" in lines, document
             misplaced += sum(not line.endswith(f" t{number}") for line in lines)
-            time.sleep(0.05)
+            token = f"t{number}\n"
+            time_to(lambda token=token: server.log.read_text().count(token) == 3, "lost")  # type: ignore[misc]
     assert misplaced == 0, misplaced
     return f"{size} predictions with a late child and thread: 0 misplaced lines"
 

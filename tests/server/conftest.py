@@ -12,7 +12,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,38 @@ class Server:
         return [pid for pid in children(self.process.pid) if b"cog.worker" in _command(pid)]
 
 
+@dataclass(frozen=True)
+class Footprint:
+    """What a server holds."""
+
+    fds: int
+    threads: int
+    children: int
+    folders: int
+
+    @classmethod
+    def of(cls, server: Server) -> Footprint:
+        pid = server.process.pid
+        return cls(
+            fds=len(os.listdir(f"/proc/{pid}/fd")),
+            threads=len(os.listdir(f"/proc/{pid}/task")),
+            children=len(children(pid)),
+            folders=len(list(server.log.parent.glob("cog-server-*/*"))),
+        )
+
+    def exceeds(self, other: Footprint) -> bool:
+        """Whether anything is more. Threads of a pool stay, up to its size; no leak stops there."""
+        return (
+            self.fds > other.fds
+            or self.children > other.children
+            or self.folders > other.folders
+            or self.threads > other.threads + 40
+        )
+
+
+# What a server opens on first use and keeps: clients of other servers, a database, a pipe to a thread.
+_KEPT_FDS = 6
+
 Serve = Callable[..., Server]
 
 
@@ -82,6 +114,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 def serving(tmp_path: Path) -> Iterator[Serve]:
     """Give the function that starts servers below `tmp_path`; end them, and look for what they left behind."""
     started: list[Server] = []
+    footprints: dict[str, Footprint] = {}
 
     def start(
         source: str,
@@ -117,10 +150,14 @@ def serving(tmp_path: Path) -> Iterator[Serve]:
         wait_until(lambda: _answers(server), f"the server does not answer: {log}", timeout_s=20)
         if ready:
             server.wait_for("READY")
+            footprints[server.url] = Footprint.of(server)
         return server
 
     yield start
     for server in started:
+        server.reconnect()
+        if server.process.poll() is None and server.url in footprints:
+            look_for_leaks(server, footprints[server.url])
         server.http.close()
         if server.process.poll() is None:
             workers = server.worker_pids()
@@ -131,6 +168,21 @@ def serving(tmp_path: Path) -> Iterator[Serve]:
         if server.process.returncode != -signal.SIGKILL:
             left = [path.name for path in server.log.parent.iterdir() if path.name.startswith("cog-server-")]
             assert not left, f"files left behind: {left}"
+
+
+def look_for_leaks(server: Server, before: Footprint) -> None:
+    """Wait until the server holds no more than when it was ready, but for what it opens once; fail otherwise."""
+    if server.health()["status"] not in ("READY", "BUSY"):
+        return  # Without a worker it holds less.
+    for status in ("starting", "processing"):
+        for record in server.http.get(f"/predictions?status={status}").json().get("results", ()):
+            server.http.post(f"/predictions/{record['id']}/cancel")
+    server.http.close()
+    allowed = replace(before, fds=before.fds + _KEPT_FDS, folders=0)
+    try:
+        wait_until(lambda: not Footprint.of(server).exceeds(allowed), "", timeout_s=15)
+    except AssertionError:
+        raise AssertionError(f"leaked: {Footprint.of(server)}, when it was ready {before}") from None
 
 
 def client_of(url: str) -> httpx.Client:
