@@ -21,7 +21,7 @@ import ssl
 import threading
 import time
 import urllib.request
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 import certifi
@@ -97,7 +97,7 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
             # An address that does not answer leaves time for those behind it.
             share_s = max((until - time.monotonic()) / (len(addresses) - index), 0.01)
             try:
-                return await self._plain.connect_tcp(address, port, share_s, local_address, socket_options)
+                return await _whole(self._plain.connect_tcp(address, port, share_s, local_address, socket_options))
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 problem = error
         assert problem is not None, host
@@ -121,6 +121,29 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
                 f"{host}:{port} has an address that is not public (COG_ALLOW_PRIVATE_URLS allows it by name or network)"
             )
         return addresses
+
+
+async def _whole(connecting: Coroutine[Any, Any, httpcore.AsyncNetworkStream]) -> httpcore.AsyncNetworkStream:
+    """Wait for a connection that nobody else can cancel: anyio loses the socket, or the cancel, if the two meet.
+
+    Who waits for it can be canceled; what it then comes to is closed. Its own time limit ends it.
+    """
+    task = asyncio.ensure_future(connecting)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(_close_later)
+        raise
+
+
+def _close_later(task: asyncio.Task[httpcore.AsyncNetworkStream]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        closing = asyncio.ensure_future(task.result().aclose())
+        _CLOSING.add(closing)
+        closing.add_done_callback(_CLOSING.discard)
+
+
+_CLOSING: set[asyncio.Future[None]] = set()
 
 
 class _Resolver:

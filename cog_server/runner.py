@@ -35,6 +35,7 @@ _ALPHABET = "abcdefghjkmnpqrstvwxyz0123456789"
 _RECENT = 100
 _RECENT_BYTES = 64 * 1024 * 1024
 _LAST_LINES = 20
+_INTERRUPT_EVERY_S = 0.5
 _INTERRUPTED = "the server stopped while the prediction ran"
 
 
@@ -284,8 +285,14 @@ class JobRunner:
             self._supervisor.cancel(entry.prediction.id)
             grace_s = self._settings.cancel_grace_s
             entry.timers.append(asyncio.get_running_loop().call_later(grace_s, self._escalate, entry))
-        elif entry.is_started and entry.task is not None:
+        elif entry.is_started:
+            self._interrupt(entry)
+
+    def _interrupt(self, entry: _Entry) -> None:
+        """Cancel what happens in this process, again and again: a single cancel may be lost in anyio, below httpx."""
+        if entry.task is not None and not entry.is_ending:
             entry.task.cancel()
+            entry.timers.append(asyncio.get_running_loop().call_later(_INTERRUPT_EVERY_S, self._interrupt, entry))
 
     def _escalate(self, entry: _Entry) -> None:
         if entry.is_running:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import os
@@ -191,3 +192,39 @@ def swapped(lab: Lab, size: int) -> str:
                     kills += 1
                     os.kill(worker, signal.SIGKILL)
     return f"{size} tokens on 20 connections, {kills} kills: 0 swapped"
+
+
+@fault("D10", "cancels in the middle of downloads: no file left, every slot back", size=200)
+def canceled_downloads(lab: Lab, size: int) -> str:
+    source = """
+        class Predictor(BasePredictor):
+            def predict(self, file: Path = None, token: str = "") -> str:
+                return token
+        """
+
+    def hang(stop: threading.Event) -> None:
+        """Take connections; break some at once, leave others without an answer."""
+        held = []
+        listener.settimeout(0.05)
+        while not stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                connection, _ = listener.accept()
+                if lab.chance.random() < 0.3:
+                    connection.close()
+                else:
+                    held.append(connection)
+        for connection in held:
+            connection.close()
+
+    times = []
+    with socket.create_server(("127.0.0.1", 0)) as listener, during(hang), lab.server(source) as server:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/file"
+        for number in range(size):
+            submit(server.http, id=f"d{number}", input={"file": url})
+            time.sleep(lab.chance.random() * 0.01)
+            server.http.post(f"/predictions/d{number}/cancel")
+            started = time.monotonic()
+            assert end_of(server.http, f"d{number}")["status"] in ("canceled", "failed")
+            times.append(time.monotonic() - started)
+            assert server.predict(token="next")["output"] == "next"
+    return f"{size} of {size} ended, {percentiles(times)}; 0 files left, 0 slots lost"

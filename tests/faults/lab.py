@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import os
 import random
 import threading
 import time
@@ -76,7 +77,7 @@ def settle(server: Server, before: Footprint) -> None:
     server.reconnect()
     wait_until(
         lambda: not Footprint.of(server).exceeds(before),
-        f"something is left: {Footprint.of(server)}, before {before}",
+        f"something is left: {Footprint.of(server)}, before {before}: {_open(server)}",
         timeout_s=15,
     )
     # The model's tracebacks are in the log too, as they should be; the server's own have its files in them.
@@ -150,3 +151,8 @@ def rss_mib(pid: int) -> float:
         if line.startswith("VmRSS"):
             return int(line.split()[1]) / 1024
     raise AssertionError(f"{pid} is gone")
+
+
+def _open(server: Server) -> list[str]:
+    folder = f"/proc/{server.process.pid}/fd"
+    return sorted(os.readlink(f"{folder}/{each}") for each in os.listdir(folder))
