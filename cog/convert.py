@@ -10,6 +10,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 import typing
@@ -20,10 +21,12 @@ from cog.input import MISSING, FieldInfo
 from cog.json_values import is_value_of, to_date, to_datetime
 from cog.model import BaseModel
 from cog.objects import constructor_names
+from cog.outputs import check_output
 from cog.spec import TypeSpec
 from cog.types import Path, Secret
 
 _MAX_DEPTH = 100
+_ANY = TypeSpec("any")
 Decoder = Callable[[Any], Any]
 
 
@@ -46,6 +49,9 @@ def make_default(default: Any, decode: Decoder) -> Callable[[], Any]:
     return lambda: copy.deepcopy(default)
 
 
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:")
+
+
 class Encoded(NamedTuple):
     """An output as JSON. `files` has the place of each file in it (keys and indexes) and its local path.
 
@@ -56,15 +62,25 @@ class Encoded(NamedTuple):
     files: List[Tuple[List[Any], str]]
 
 
-def encode_output(value: Any, folder: str, *, is_final: bool = True) -> Encoded:
+def encode_output(value: Any, folder: str, *, spec: TypeSpec = _ANY, is_final: bool = True) -> Encoded:
     """Encode what `predict` gave back; values that are made into files are written to `folder`.
 
     Unless it is final, files are copied there too: the model goes on, and may change them before they are read.
-    Raises TypeError or ValueError naming the place in the output that has no JSON form.
+    Raises TypeError or ValueError naming the place in the output that has no JSON form, or is not as `spec` says.
     """
     files: List[Tuple[List[Any], str]] = []
-    plain = _Encoder(folder, files, is_final).encode(value, [], 0)
+    plain = _Encoder(folder, files, is_final).encode(_as_files(spec, value), [], 0)
+    check_output(spec, plain, files)
     return Encoded(json.dumps(plain, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode(), files)
+
+
+def _as_files(spec: TypeSpec, value: Any) -> Any:
+    """Texts in the place of files are their paths, as older models give them; a URL is a URL."""
+    if spec.kind in ("path", "file") and isinstance(value, str) and not _URL.match(value):
+        return pathlib.Path(value)
+    if spec.kind == "list" and isinstance(value, list):
+        return [_as_files(spec.items[0], item) for item in value]
+    return value
 
 
 def _structure_decoder(annotation: Any, spec: TypeSpec) -> Decoder:

@@ -208,7 +208,7 @@ class Worker:
         return Scope(head["id"], head.get("context") or {}, on_metric)
 
     def _send_output(self, prediction_id: str, value: Any, request: Dict[str, Any], *, item: bool) -> None:
-        encoded = encode_output(value, request["folder"], is_final=not item)
+        encoded = encode_output(value, request["folder"], spec=self._model.spec.output.type, is_final=not item)
         if len(encoded.body) > request["max_output"]:
             raise ValueError(f"the output is larger than {request['max_output']} bytes (COG_MAX_OUTPUT_BYTES)")
         head = {"id": prediction_id, "files": encoded.files, "item": item}

@@ -13,6 +13,7 @@ import pydantic
 import pytest
 
 import cog
+from cog.annotations import type_spec
 from cog.convert import encode_output, make_decoder
 
 
@@ -149,3 +150,57 @@ def test_a_secret_never_shows_itself() -> None:
 
     assert "hunter2" not in f"{secret} {secret!r}"
     assert secret.get_secret_value() == "hunter2"
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "words"),
+    [
+        (str, 3, "output is int, but predict() is annotated to give str"),
+        (str, ["a"], "output is a list, but predict() is annotated to give str"),
+        (int, 1.5, "output is float, but predict() is annotated to give int"),
+        (int, True, "output is True, but predict() is annotated to give int"),
+        (float, "1", "output is str, but predict() is annotated to give float"),
+        (List[int], [1, "2"], r"output\[1\] is str, but predict() is annotated to give int"),
+        (Dict[str, List[str]], {"a": [1]}, r"output.a\[0\] is int, but predict() is annotated to give str"),
+        (Box, {"size": "big"}, "output.size is str, but predict() is annotated to give int"),
+        (Union[int, List[str]], "x", "output is str, but predict() is annotated to give int or a list"),
+        (Colour, "green", "output is str, but predict() is annotated to give one of 'red'"),
+        (cog.Path, 3, "output is int, but predict() is annotated to give a file"),
+    ],
+)
+def test_an_output_of_another_type_than_annotated_says_both(
+    annotation: Any, value: Any, words: str, tmp_path: pathlib.Path
+) -> None:
+    with pytest.raises(TypeError, match=words.replace("()", r"\(\)")):
+        encode_output(value, str(tmp_path), spec=type_spec(annotation, "output"))
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "expected"),
+    [
+        (str, None, None),
+        (float, 1, 1),
+        (List[float], (1, 2.5), [1, 2.5]),
+        (Set[int], {3}, [3]),
+        (Tuple[int, ...], (1, 2), [1, 2]),
+        (Box, {"size": 1}, {"size": 1}),
+        (Optional[Union[int, str]], "x", "x"),
+        (cog.Path, "https://host/file.png", "https://host/file.png"),
+        (Pair, Pair(1, "a"), {"left": 1, "right": "a"}),
+    ],
+)
+def test_an_output_as_annotated_passes(annotation: Any, value: Any, expected: Any, tmp_path: pathlib.Path) -> None:
+    encoded = encode_output(value, str(tmp_path), spec=type_spec(annotation, "output"))
+
+    assert json.loads(encoded.body) == expected
+
+
+def test_a_text_in_the_place_of_a_file_is_its_path(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "out.txt"
+    file.write_text("x")
+
+    one = encode_output(str(file), str(tmp_path), spec=type_spec(cog.Path, "output"))
+    many = encode_output([str(file)], str(tmp_path), spec=type_spec(List[cog.Path], "output"))
+
+    assert (one.body, one.files) == (b"null", [([], str(file))])
+    assert (many.body, many.files) == (b"[null]", [([0], str(file))])
