@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from cog.version import __version__
 from cog_server.access import add_access
+from cog_server.archive import Archive
 from cog_server.files.fetch import FileFetcher
 from cog_server.gpu import GpuCheck
 from cog_server.logs import ModelLog
@@ -51,7 +52,8 @@ def create_service(settings: Settings, store: Store, *, shut_down: Callable[[int
     supervisor = Supervisor(settings, on_text=ModelLog(settings.log_format).write)
     fetcher = FileFetcher(max_bytes=settings.max_file_bytes)
     webhooks = WebhookSender(settings, store)
-    runner = JobRunner(settings, supervisor, fetcher, store, webhooks)
+    archive = Archive(store)
+    runner = JobRunner(settings, supervisor, fetcher, archive, webhooks)
     gpu = GpuCheck(settings.gpu_needs) if settings.gpu_needs else None
     ready_file = ReadyFile(settings.ready_file) if settings.ready_file else None
 
@@ -81,7 +83,8 @@ def create_service(settings: Settings, store: Store, *, shut_down: Callable[[int
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await runner.restore()
+        runner.sweep()
+        await archive.restore()
         await webhooks.open()
         if gpu is not None:
             gpu.start()
@@ -100,7 +103,7 @@ def create_service(settings: Settings, store: Store, *, shut_down: Callable[[int
     # FastAPI's own document describes its own routes; ours describes the model.
     app = FastAPI(title="Cog", version=__version__, openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.router.redirect_slashes = False
-    add_prediction_routes(app, settings, supervisor, runner)
+    add_prediction_routes(app, settings, supervisor, runner, archive)
     add_health_routes(app, supervisor, runner, gpu, mode=settings.mode)
     add_docs_routes(app, settings, supervisor)
     add_shutdown_route(app, settings, lambda: shut_down(0))

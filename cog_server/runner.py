@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import heapq
 import json
 import logging
 import secrets
-from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from dataclasses import dataclass, field
 from typing import Any
 
 from cog import wire
+from cog_server.archive import Archive
 from cog_server.files.fetch import FetchError, FileFetcher
 from cog_server.files.inputs import localize, redact
 from cog_server.files.outputs import OutputError, with_data_urls
 from cog_server.files.workspace import Workspace
 from cog_server.predictions import Prediction, Status
 from cog_server.settings import Settings
-from cog_server.store.base import Message, Record, Store, StoreError
+from cog_server.store.base import StoreError
 from cog_server.webhooks.feed import Feed
 from cog_server.webhooks.hook import Hook
 from cog_server.webhooks.sender import WebhookSender
@@ -31,12 +29,8 @@ log = logging.getLogger("cog.server")
 
 # Ids are base32 without look-alikes, as existing clients expect them: 26 characters, 130 bits.
 _ALPHABET = "abcdefghjkmnpqrstvwxyz0123456789"
-# Finished predictions whose events can be read again, by a stream that comes back.
-_RECENT = 100
-_RECENT_BYTES = 64 * 1024 * 1024
 _LAST_LINES = 20
 _INTERRUPT_EVERY_S = 0.5
-_INTERRUPTED = "the server stopped while the prediction ran"
 
 
 class NotReady(Exception):
@@ -45,10 +39,6 @@ class NotReady(Exception):
 
 class AtCapacity(Exception):
     """All slots and the whole queue are taken."""
-
-
-class DuplicateId(Exception):
-    """A prediction of this id is already running."""
 
 
 @dataclass(frozen=True)
@@ -94,16 +84,19 @@ class JobRunner:
     """At most `slots` predictions at a time, at most `max_queue` waiting behind them, in the order they came."""
 
     def __init__(
-        self, settings: Settings, supervisor: Supervisor, fetcher: FileFetcher, store: Store, webhooks: WebhookSender
+        self,
+        settings: Settings,
+        supervisor: Supervisor,
+        fetcher: FileFetcher,
+        archive: Archive,
+        webhooks: WebhookSender,
     ) -> None:
         self._settings = settings
         self._supervisor = supervisor
         self._fetcher = fetcher
-        self._store = store
+        self._archive = archive
         self._webhooks = webhooks
         self._entries: dict[str, _Entry] = {}
-        self._recent: OrderedDict[str, Prediction] = OrderedDict()
-        self._recent_bytes = 0
         self._slots: asyncio.Semaphore | None = None
         self._workspace = Workspace()
         self._failures_in_a_row = 0
@@ -120,31 +113,26 @@ class JobRunner:
     @property
     def in_flight(self) -> int:
         """Predictions that run or wait."""
-        return len(self._entries)
+        return self._archive.in_flight
 
     @property
     def is_busy(self) -> bool:
         """Whether a new prediction would have to wait."""
         return self.in_flight >= self.slots
 
-    async def restore(self) -> None:
-        """End what a crash of the server cut short, and clear its files away. Raises StoreError."""
+    def sweep(self) -> None:
+        """Delete the files of servers that were killed."""
         self._workspace.sweep()
-        for record in await self._store.unfinished():
-            ended = _interrupted(record)
-            await self._store.save(ended, _owed_for(ended))
 
     async def submit(self, request: Request, *, is_detached: bool = False) -> Prediction:
         """Take a prediction; it runs by itself from here on, and is stored before this returns.
 
         A detached one goes on when nobody watches it. Raises NotReady, AtCapacity or DuplicateId.
         """
-        entry = self._admit(request, is_detached=is_detached)
-        prediction = entry.prediction
+        prediction = self._admit(request)
+        entry = self._entries[prediction.id] = _Entry(prediction, is_detached)
         try:
-            if self._store.is_durable:
-                hook = request.hook.to_json() if request.hook else None
-                await self._store.save(replace(_record(prediction), webhook=hook))
+            await self._archive.store(prediction, request.hook)
         except BaseException as error:
             del self._entries[prediction.id]
             if isinstance(error, StoreError):
@@ -157,46 +145,6 @@ class JobRunner:
             self._stop_later(entry, request.deadline_s, "the deadline of the request passed")
         entry.task = asyncio.create_task(self._run(entry, request), name=f"prediction-{prediction.id}")
         return prediction
-
-    def live(self, prediction_id: str) -> Prediction | None:
-        """The prediction of this id if it runs, waits, or has ended only recently: one whose events can be read."""
-        entry = self._entries.get(prediction_id)
-        return entry.prediction if entry else self._recent.get(prediction_id)
-
-    async def find(self, prediction_id: str) -> bytes | None:
-        """The prediction of this id as JSON, as long as it is kept. Raises StoreError."""
-        prediction = self.live(prediction_id)
-        if prediction is not None:
-            return prediction.snapshot_json()
-        record = await self._store.find(prediction_id)
-        return record.body if record else None
-
-    async def page(self, *, status: str | None, before: tuple[str, str] | None, limit: int) -> list[Record]:
-        """Up to `limit` predictions, newest first, from the one that follows the cursor `before`. Raises StoreError."""
-        kept = await self._store.page(status=status, before=before, limit=limit)
-        live = {entry.prediction.id: entry.prediction for entry in self._entries.values()}
-        chosen = heapq.nlargest(
-            limit,
-            (
-                prediction
-                for prediction in live.values()
-                if (status is None or prediction.status.value == status)
-                and (before is None or (prediction.created_at.isoformat(), prediction.id) < before)
-            ),
-            key=lambda prediction: (prediction.created_at, prediction.id),
-        )
-        # One that has ended since the store was asked is in both.
-        found = [_record(prediction) for prediction in chosen] + [each for each in kept if each.id not in live]
-        return sorted(found, key=lambda record: record.cursor, reverse=True)[:limit]
-
-    async def delete(self, prediction_id: str) -> bool:
-        """Forget a finished prediction; False if there is none. Raises StoreError, and DuplicateId while it runs."""
-        if prediction_id in self._entries:
-            raise DuplicateId(prediction_id)
-        recent = self._recent.pop(prediction_id, None)
-        if recent is not None:
-            self._recent_bytes -= recent.output_bytes
-        return await self._store.delete(prediction_id) or recent is not None
 
     def cancel(self, prediction_id: str) -> bool:
         """Ask a prediction to stop; True if it was running or waiting. A worker that does not obey is killed."""
@@ -220,12 +168,6 @@ class JobRunner:
             entry.watchers -= 1
             self._abandon(entry, grace_s)
 
-    def detach(self, prediction: Prediction) -> None:
-        """Let a prediction go on although nobody watches it."""
-        entry = self._entries.get(prediction.id)
-        if entry is not None:
-            entry.is_detached = True
-
     async def drain(self, timeout_s: float) -> bool:
         """Take nothing new and let what runs end; cancel what is left after `timeout_s`. False if there was any."""
         self.is_draining = True
@@ -243,7 +185,7 @@ class JobRunner:
         """Delete the last files."""
         self._workspace.close()
 
-    def _admit(self, request: Request, *, is_detached: bool) -> _Entry:
+    def _admit(self, request: Request) -> Prediction:
         spec = self._supervisor.spec
         if self.is_draining:
             raise NotReady("the server is shutting down")
@@ -251,19 +193,18 @@ class JobRunner:
             raise NotReady(self._supervisor.reason)
         if self._supervisor.state is State.STARTING and self._supervisor.restarts == 0:
             raise NotReady(self._supervisor.reason)
-        if request.id is not None and request.id in self._entries:
-            raise DuplicateId(request.id)
-        if self.in_flight >= self.slots + self._settings.max_queue:
-            raise AtCapacity("all prediction slots and the queue are full")
-        identifier = request.id or "".join(secrets.choice(_ALPHABET) for _ in range(26))
         prediction = Prediction(
-            identifier,
+            request.id or "".join(secrets.choice(_ALPHABET) for _ in range(26)),
             redact(spec, request.input),
             is_iterator=spec.output.is_iterator,
             history=self._settings.stream_history or 1,
         )
-        entry = self._entries[identifier] = _Entry(prediction, is_detached)
-        return entry
+        # Its id first: a client that asks twice for one that runs is not turned away for want of room.
+        self._archive.reserve(prediction)
+        if self._archive.in_flight > self.slots + self._settings.max_queue:
+            self._archive.release(prediction)
+            raise AtCapacity("all prediction slots and the queue are full")
+        return prediction
 
     def _abandon(self, entry: _Entry, grace_s: float) -> None:
         if entry.watchers or entry.is_detached or entry.prediction.status.is_terminal:
@@ -401,20 +342,12 @@ class JobRunner:
             timer.cancel()
         prediction.finish(outcome.status, error=outcome.error, predict_time_s=outcome.predict_time_s)
         owed = entry.feed.last_message() if entry.feed else None
+        del self._entries[prediction.id]
         try:
-            await self._store.save(_record(prediction), (owed,) if owed else ())
+            await self._archive.end(prediction, owed)
         except StoreError as error:
             log.error("the prediction %s is not stored: %s", prediction.id, error)
-        del self._entries[prediction.id]
-        self._remember(prediction)
         prediction.announce()
-
-    def _remember(self, prediction: Prediction) -> None:
-        earlier = self._recent.pop(prediction.id, None)
-        self._recent[prediction.id] = prediction
-        self._recent_bytes += prediction.output_bytes - (earlier.output_bytes if earlier else 0)
-        while len(self._recent) > 1 and (len(self._recent) > _RECENT or self._recent_bytes > _RECENT_BYTES):
-            self._recent_bytes -= self._recent.popitem(last=False)[1].output_bytes
 
 
 def _stopped(entry: _Entry) -> _Outcome:
@@ -425,27 +358,6 @@ def _stopped_as(entry: _Entry) -> tuple[Status, str | None]:
     return (Status.CANCELED, None) if entry.failure is None else (Status.FAILED, entry.failure)
 
 
-def _record(prediction: Prediction) -> Record:
-    created_at = prediction.created_at.isoformat()
-    return Record(prediction.id, prediction.status.value, created_at, prediction.snapshot_json())
-
-
-def _owed_for(record: Record) -> tuple[Message, ...]:
-    """What the webhook of a prediction that was cut short has yet to be told."""
-    hook = Hook.from_json(record.webhook) if record.webhook else None
-    if hook is None or "completed" not in hook.events:
-        return ()
-    return (hook.message(record.id, "completed", record.body),)
-
-
 def _last_lines(logs: str) -> str:
     lines = [line for line in logs.splitlines() if line.strip()][-_LAST_LINES:]
     return "; its last lines were:\n" + "\n".join(lines) if lines else ""
-
-
-def _interrupted(record: Record) -> Record:
-    """The record of a prediction that a crash of the server cut short, as failed."""
-    document = json.loads(record.body)
-    document.update(status=Status.FAILED.value, error=_INTERRUPTED, completed_at=datetime.now(timezone.utc).isoformat())
-    body = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
-    return replace(record, status=Status.FAILED.value, body=body)

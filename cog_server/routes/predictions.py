@@ -15,13 +15,14 @@ from starlette.responses import Response
 
 from cog.spec import FieldSpec, PredictorSpec
 from cog.strict_json import JSONError, loads
+from cog_server.archive import Archive, DuplicateId
 from cog_server.predictions import Prediction, Status
 from cog_server.routes.answers import JSON, json_answer, problem
 from cog_server.routes.pages import next_page, read_page
 from cog_server.routes.prefer import Preference, read_preference
 from cog_server.routes.requests import InputValidator, Refused, bare, envelope, read_json
 from cog_server.routes.streams import EVENT_STREAM, stream_of, stream_of_record
-from cog_server.runner import AtCapacity, DuplicateId, JobRunner, NotReady, Request
+from cog_server.runner import AtCapacity, JobRunner, NotReady, Request
 from cog_server.settings import Settings
 from cog_server.store.base import StoreError
 from cog_server.worker.supervisor import Supervisor
@@ -31,9 +32,11 @@ log = logging.getLogger("cog.server")
 _RETRY_AFTER_S = 1
 
 
-def add_prediction_routes(app: FastAPI, settings: Settings, supervisor: Supervisor, runner: JobRunner) -> None:
+def add_prediction_routes(
+    app: FastAPI, settings: Settings, supervisor: Supervisor, runner: JobRunner, archive: Archive
+) -> None:
     """Add the paths that run predictions to `app`."""
-    routes = _Routes(settings, supervisor, runner)
+    routes = _Routes(settings, supervisor, runner, archive)
     noun = routes.noun
     app.add_route(f"/{noun}s", routes.all, methods=["GET", "POST"])
     app.add_route(f"/{noun}s/{{prediction_id}}", routes.one, methods=["GET", "PUT", "DELETE"])
@@ -43,10 +46,11 @@ def add_prediction_routes(app: FastAPI, settings: Settings, supervisor: Supervis
 
 
 class _Routes:
-    def __init__(self, settings: Settings, supervisor: Supervisor, runner: JobRunner) -> None:
+    def __init__(self, settings: Settings, supervisor: Supervisor, runner: JobRunner, archive: Archive) -> None:
         self._settings = settings
         self._supervisor = supervisor
         self._runner = runner
+        self._archive = archive
         self.noun = "training" if settings.mode == "train" else "prediction"
         self._validator: InputValidator | None = None
 
@@ -90,9 +94,9 @@ class _Routes:
         body = await read_json(request, max_bytes=self._settings.max_body_bytes)
         wanted = envelope(body, validator, path_id=path_id, headers=request.headers)
         preference = read_preference(request.headers.getlist("prefer"))
-        prediction = self._runner.live(path_id) if path_id is not None else None
+        prediction = self._archive.live(path_id) if path_id is not None else None
         if prediction is None and path_id is not None:
-            kept = await self._runner.find(path_id)
+            kept = await self._archive.find(path_id)
             if kept is not None:
                 return stream_of_record(kept) if _wants_stream(request) else Response(kept, media_type=JSON)
         if prediction is None:
@@ -100,7 +104,7 @@ class _Routes:
                 prediction = await self._runner.submit(wanted, is_detached=preference.is_detached)
             except DuplicateId:
                 # Another PUT of this id came first, while the store was asked.
-                prediction = self._runner.live(path_id) if path_id is not None else None
+                prediction = self._archive.live(path_id) if path_id is not None else None
                 if prediction is None:
                     raise
         return await self._answer(prediction, request, preference)
@@ -116,18 +120,18 @@ class _Routes:
         return Response(prediction.snapshot_json(), status, media_type=JSON)
 
     async def _get(self, request: HTTPRequest, prediction_id: str) -> Response:
-        prediction = self._runner.live(prediction_id)
+        prediction = self._archive.live(prediction_id)
         if prediction is not None and _wants_stream(request):
             last = request.headers.get("last-event-id")
             return stream_of(prediction, self._runner, self._settings, last_event_id=last)
-        body = await self._runner.find(prediction_id)
+        body = await self._archive.find(prediction_id)
         if body is None:
             return problem(404, f"there is no {self.noun} of this id")
         return stream_of_record(body) if _wants_stream(request) else Response(body, media_type=JSON)
 
     async def _list(self, request: HTTPRequest) -> Response:
         status, before, limit = read_page(request.query_params)
-        found = await self._runner.page(status=status, before=before, limit=limit + 1)
+        found = await self._archive.page(status=status, before=before, limit=limit + 1)
         rest = ""
         if len(found) > limit:
             rest = next_page(f"/{self.noun}s", found[limit - 1].cursor, status=status, limit=limit)
@@ -135,7 +139,7 @@ class _Routes:
         return Response(b'{"results":[%s],"next":%s}' % (results, json.dumps(rest or None).encode()), media_type=JSON)
 
     async def _delete(self, prediction_id: str) -> Response:
-        if await self._runner.delete(prediction_id):
+        if await self._archive.delete(prediction_id):
             return Response(status_code=204)
         return problem(404, f"there is no {self.noun} of this id")
 
