@@ -285,13 +285,15 @@ predict: "predict.py:Predictor"
 @pytest.mark.parametrize("moment_s", [0.4, 3.0])
 def test_ctrl_c_in_a_build_leaves_no_image(project: Callable[..., Path], moment_s: float) -> None:
     config = 'build:\n  python_version: "3.11"\n  run: ["sleep 60"]\npredict: "predict.py:Predictor"\n'
+    docker("rmi", "-f", "cog-test-interrupted", check=False)
     process = _start("build", "-t", "cog-test-interrupted", folder=project({"cog.yaml": config}))
     time.sleep(moment_s)
 
     process.send_signal(signal.SIGINT)
 
     _, errors = process.communicate(timeout=20)
-    assert process.returncode == 130, errors
+    # CPython ends by the signal itself if that came in an eval(), such as namedtuple's; to a shell both are 130.
+    assert process.returncode in (130, -signal.SIGINT), errors
     assert "Traceback" not in errors
     assert docker("images", "-q", "cog-test-interrupted") == ""
 
