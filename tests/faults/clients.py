@@ -8,13 +8,15 @@ import itertools
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 
 import httpx
 
 from tests.faults.lab import Lab, during, end_of, fault, percentiles, submit, time_to, wait_started
-from tests.server.conftest import Server
+from tests.server.conftest import Footprint, Server
 from tests.server.test_streams import streaming
 
 _SLEEPING = """
@@ -73,6 +75,57 @@ def left_streams(lab: Lab, size: int) -> str:
             assert [event.data["chunk"] for event in seen if event.name == "output"] == wanted, seen
             assert seen[-1].data["status"] == "succeeded", seen[-1]
     return f"{size} streams dropped and resumed: 0 lost items, 0 twice"
+
+
+@fault("C3", "slow headers, slow bodies and silence: cut at their deadlines, others are served meanwhile", size=900)
+def slow_clients(lab: Lab, size: int) -> str:
+    """`size` connections: two ninths trickle headers, two ninths a body, the rest say nothing. Deadlines of 3 s."""
+    limits = {"COG_HEADER_TIMEOUT": "3", "COG_BODY_TIMEOUT": "3"}
+    with lab.server(_SLEEPING, **limits) as server:
+        host, _, port = server.url.removeprefix("http://").partition(":")
+
+        def good(count: int) -> list[float]:
+            times = []
+            for _ in range(count):
+                started = time.monotonic()
+                assert server.http.post("/predictions", json={}).status_code == 200
+                times.append(time.monotonic() - started)
+            return times
+
+        before = percentiles(good(100))
+        connections = [socket.create_connection((host, int(port)), timeout=20) for _ in range(size)]
+        for number, connection in enumerate(connections):
+            if number % 9 < 2:
+                connection.sendall(b"POST /predictions HTTP/1.1\r\nHost: x\r\nX-")
+            elif number % 9 < 4:
+                connection.sendall(b"POST /predictions HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{")
+        meanwhile = percentiles(good(100))
+        for connection in connections:
+            while connection.recv(4096):
+                pass
+            connection.close()
+    return f"{size} connections, all closed by the server; good requests before {before}, meanwhile {meanwhile}"
+
+
+@fault("C4", "a client that reads nothing of a large answer: the slot is free at the end of predict", size=20)
+def unread_answers(lab: Lab, size: int) -> str:
+    """`size` is the answer in MiB."""
+    source = """
+        class Predictor(BasePredictor):
+            def predict(self, size: int = 0) -> str:
+                return "x" * size
+        """
+    with lab.server(source, COG_SEND_TIMEOUT="2") as server:
+        before = Footprint.of(server)
+        connection = _request(server, b'{"id":"big","input":{"size":%d}}' % (size << 20))
+        end_of(server.http, "big")
+        started = time.monotonic()
+        assert server.predict(size=3)["output"] == "xxx"
+        seconds = time.monotonic() - started
+        server.reconnect()
+        time_to(lambda: not Footprint.of(server).exceeds(before), "it is held for ever", timeout_s=20)
+        connection.close()
+    return f"{size} MiB unread: the next prediction took {seconds * 1000:.0f} ms; the connection was broken at its deadline"
 
 
 @fault("C6", "fifty PUTs of one id at once are one run", size=100)
@@ -192,6 +245,29 @@ def swapped(lab: Lab, size: int) -> str:
                     kills += 1
                     os.kill(worker, signal.SIGKILL)
     return f"{size} tokens on 20 connections, {kills} kills: 0 swapped"
+
+
+@fault("C11", "a port in use: said before the model starts", size=20)
+def port_in_use(lab: Lab, size: int) -> str:
+    times = []
+    server = lab.serve(_SLEEPING)
+    port = server.url.rpartition(":")[2]
+    for _ in range(size):
+        started = time.monotonic()
+        answer = subprocess.run(
+            [sys.executable, "-m", "cog_server", "--host", "127.0.0.1", "--port", port],
+            env={**os.environ, "COG_PREDICT": "predict.py:Predictor"},
+            cwd=server.log.parent,
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+        times.append(time.monotonic() - started)
+        assert answer.returncode == 1, answer
+        assert port in answer.stderr, answer.stderr
+        assert "Traceback" not in answer.stderr, answer.stderr
+    return f"{size} of {size} exit code 1 with the port, {percentiles(times)}"
 
 
 @fault("D10", "cancels in the middle of downloads: no file left, every slot back", size=200)

@@ -233,6 +233,35 @@ def endless_setup(lab: Lab, size: int) -> str:
     return f"SETUP_FAILED after {seconds:.1f} s (timeout 1 s, start included)"
 
 
+@fault("A13", "a setup that fails in every way: said within a second, predictions are refused")
+def failing_setups(lab: Lab, size: int) -> str:
+    ways = {
+        "raises": "raise RuntimeError('no weights')",
+        "raises BaseException": "raise BaseException('no weights')",
+        "sys.exit": "sys.exit('no weights')",
+        "os._exit": "os._exit(9)",
+        "segfault": "import ctypes; ctypes.string_at(0)",
+        "abort": "os.abort()",
+        "import error": "import no_such_module",
+        "recursion": "def f(): return f()\n            f()",
+    }
+    for name, way in ways.items():
+        source = f"""
+        class Predictor(BasePredictor):
+            def setup(self):
+                {way.replace(chr(10), chr(10) + "    ")}
+            def predict(self) -> str: ...
+        """
+        server = lab.serve(source, ready=False)
+        health = server.wait_for("SETUP_FAILED")
+        assert health["reason"], name
+        assert health["setup"]["status"] == "failed", name
+        assert server.http.post("/predictions", json={}).status_code == 503, name
+        assert server.http.get("/readyz").status_code == 503, name
+        assert server.http.get("/livez").status_code == 200, name
+    return f"{len(ways)} of {len(ways)} SETUP_FAILED with the reason, 503 for predictions, the server lives"
+
+
 @fault("A14", "a setup that fails once the worker was restarted is retried, at a bounded rate, then given up")
 def flaky_setup(lab: Lab, size: int) -> str:
     source = """

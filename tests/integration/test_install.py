@@ -38,6 +38,9 @@ def test_the_wheel_has_templates_tables_locks_and_no_tests(wheel: Path) -> None:
         "cog/worker/body.py",
     ):
         assert expected in names
+    for package in ("cog", "cog_cli", "cog_server"):
+        sources = {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / package).rglob("*.py")}
+        assert sources <= names, sources - names
     assert not [name for name in names if name.startswith(("tests/", "templates/", "benchmarks/"))]
 
 
