@@ -7,15 +7,17 @@ import contextlib
 import json
 import logging
 import secrets
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from cog import wire
 from cog_server.archive import Archive
 from cog_server.files.fetch import FetchError, FileFetcher
 from cog_server.files.inputs import localize, redact
-from cog_server.files.outputs import OutputError, with_data_urls
+from cog_server.files.outputs import OutputError, OutputFiles
 from cog_server.files.workspace import Workspace
 from cog_server.predictions import Prediction, Status
 from cog_server.settings import Settings
@@ -99,6 +101,9 @@ class JobRunner:
         self._entries: dict[str, _Entry] = {}
         self._slots: asyncio.Semaphore | None = None
         self._workspace = Workspace()
+        # Where models write: the prediction's folder and others for temporary files, and the model's own.
+        roots = (Path(tempfile.gettempdir()), Path("/tmp"), settings.folder, *settings.output_roots)
+        self._outputs = OutputFiles(roots, max_bytes=settings.max_output_bytes)
         self._failures_in_a_row = 0
         self.is_draining = False
 
@@ -316,7 +321,7 @@ class JobRunner:
     async def _take_output(self, entry: _Entry, event: wire.Message) -> str | None:
         """Add one output; gives what is wrong with it, if anything."""
         try:
-            body = await with_data_urls(event.body, event.head["files"])
+            body = await self._outputs.with_data_urls(event.body, event.head["files"])
         except OutputError as error:
             return str(error)
         limit = self._settings.max_output_bytes

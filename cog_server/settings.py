@@ -60,6 +60,7 @@ class Settings:
     max_body_bytes: int = 100 * 1024 * 1024
     max_file_bytes: int = 1024 * 1024 * 1024
     max_output_bytes: int = 512 * 1024 * 1024
+    output_roots: tuple[Path, ...] = ()
     setup_timeout_s: float | None = None
     predict_timeout_s: float | None = None
     header_timeout_s: float | None = 10.0
@@ -109,6 +110,7 @@ def read_settings(environment: Mapping[str, str], *, mode: str = "predict", **gi
         "max_concurrency": reader.number("COG_MAX_CONCURRENCY", None, least=1, most=10_000),
         "max_queue": reader.number("COG_MAX_QUEUE", 1000, least=0, most=1_000_000),
         "unknown_inputs": reader.choice("COG_UNKNOWN_INPUTS", ("refuse", "ignore"), "refuse"),
+        "output_roots": tuple(map(Path, filter(None, (reader.text("COG_OUTPUT_ROOTS") or "").split(":")))),
         "max_output_bytes": reader.number("COG_MAX_OUTPUT_BYTES", Settings.max_output_bytes, least=1, most=4 * 1024**3),
         "setup_timeout_s": reader.seconds("COG_SETUP_TIMEOUT"),
         "predict_timeout_s": reader.seconds("COG_PREDICT_TIMEOUT"),

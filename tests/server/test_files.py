@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.conftest import Server, serving
+from tests.server.conftest import Serve, Server, serving
 
 SOURCE = """
     class Both(BaseModel):
@@ -170,3 +170,38 @@ def test_the_files_of_a_prediction_are_gone_when_it_has_ended(server: Server, tm
     server.predict(file="data:,x")
 
     assert not list(server.log.parent.glob("cog-server-*/*"))
+
+
+OUTSIDE = """
+    class Predictor(BasePredictor):
+        def predict(self, path: str, link: bool = False) -> Path:
+            if link:
+                if not os.path.lexists("link"):
+                    os.symlink(path, "link")
+                return Path("link")
+            if path == "pipe":
+                os.mkfifo("pipe")
+            return Path(path)
+"""
+
+
+@pytest.mark.parametrize("given", [{"path": "/etc/passwd"}, {"path": "/etc/passwd", "link": True}], ids=str)
+def test_a_file_from_outside_fails_its_prediction(serve: Serve, given: dict[str, object]) -> None:
+    document = serve(OUTSIDE).predict(**given)
+
+    assert document["status"] == "failed"
+    assert "COG_OUTPUT_ROOTS" in document["error"]
+    assert "root:" not in str(document["output"])
+
+
+def test_a_file_from_where_the_operator_says_is_taken(serve: Serve) -> None:
+    document = serve(OUTSIDE, environment={"COG_OUTPUT_ROOTS": "/nowhere:/etc"}).predict(path="/etc/hostname")
+
+    assert document["status"] == "succeeded", document["error"]
+
+
+def test_a_pipe_in_the_place_of_a_file_fails_its_prediction(serve: Serve) -> None:
+    document = serve(OUTSIDE).predict(path="pipe")
+
+    assert document["status"] == "failed"
+    assert "not a regular file" in document["error"]
