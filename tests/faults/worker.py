@@ -171,7 +171,7 @@ def random_cancels(lab: Lab, size: int) -> str:
         for number in range(size):
             token = f"t{number}"
             how = lab.chance.choice(("spin", ""))
-            identifier = submit(server.http, input={"token": token, "how": how, "seconds": lab.chance.random() * 0.004})
+            identifier = submit(server.http, input={"token": token, "how": how, "seconds": lab.chance.random() * 0.02})
             behind = submit(server.http, input={"token": f"b{number}"})
             time.sleep(lab.chance.random() * 0.004)
             for _ in range(lab.chance.choice((1, 1, 2))):
