@@ -414,7 +414,7 @@ def shared_crash(lab: Lab, size: int) -> str:
     return f"{size} crashes: {total} of {8 * size} failed, each once, all 8 slots back"
 
 
-@fault("A4", "a real OOM kill is said to be one (as far as the kernel tells), the server's memory stays flat", size=10)
+@fault("A4", "SIGKILL, as the OOM killer sends it: named, the server lives and its memory stays flat", size=10)
 def out_of_memory(lab: Lab, size: int) -> str:
     """Without a cgroup of our own the kernel's killer cannot be called; SIGKILL is what it sends."""
     with lab.server(BREAKING) as server:
