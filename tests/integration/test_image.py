@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -65,12 +66,13 @@ def enlarge(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def served(enlarge: Path) -> Iterator[httpx.Client]:
-    name = "cog-test-served"
-    docker("run", "-d", "--name", name, "-p", "127.0.0.1::5000", "cog-test-enlarge")
+@contextlib.contextmanager
+def serving(image: str, *options: str) -> Iterator[httpx.Client]:
+    """A client of a container of `image` that is ready; the container must end in order."""
+    name = f"{image}-served"
+    docker("run", "-d", "--name", name, "-p", "127.0.0.1::5000", *options, image)
     try:
-        client = httpx.Client(base_url=f"http://{docker('port', name, '5000')}", timeout=30, trust_env=False)
+        client = httpx.Client(base_url=f"http://{docker('port', name, '5000')}", timeout=60, trust_env=False)
         deadline = time.monotonic() + 60
         while True:
             try:
@@ -87,6 +89,12 @@ def served(enlarge: Path) -> Iterator[httpx.Client]:
         assert docker("inspect", "--format", "{{.State.ExitCode}}", name) in ("0", "143")
     finally:
         docker("rm", "-f", name, check=False)
+
+
+@pytest.fixture(scope="module")
+def served(enlarge: Path) -> Iterator[httpx.Client]:
+    with serving("cog-test-enlarge") as client:
+        yield client
 
 
 def test_predict_writes_a_picture_twice_as_large(enlarge: Path, cog: Cog) -> None:
@@ -115,7 +123,7 @@ def test_the_image_serves_predictions_the_manual_and_its_schema(served: httpx.Cl
 
 
 def test_the_container_is_healthy_for_docker_too(served: httpx.Client) -> None:
-    code = docker("exec", "cog-test-served", "/opt/cog/venv/bin/python", "-m", "cog_server.probe")
+    code = docker("exec", "cog-test-enlarge-served", "/opt/cog/venv/bin/python", "-m", "cog_server.probe")
 
     assert code == ""
 
@@ -193,6 +201,18 @@ predict: "predict.py:Predictor"
             file = archive.extractfile(member)
             assert file is None or canary.encode() not in file.read(), member.name
     assert docker("run", "--rm", "--entrypoint", "cat", "cog-test-secret", "/checked")
+
+
+def test_running_out_of_memory_is_named_and_survived(project: Callable[..., Path], cog: Cog) -> None:
+    source = "from cog import BasePredictor\n\n\nclass Predictor(BasePredictor):\n"
+    source += "    def predict(self, mib: int = 0) -> int:\n        return sum(map(len, [bytearray(1 << 20) for _ in range(mib)]))\n"
+    cog("build", "-t", "cog-test-memory", folder=project({"predict.py": source}))
+    with serving("cog-test-memory", "--memory", "300m", "--memory-swap", "300m") as client:
+        for _ in range(2):
+            starved = client.post("/predictions", json={"input": {"mib": 2000}}).json()
+            assert starved["status"] == "failed"
+            assert "killed by signal 9 (SIGKILL): out of memory, says the kernel" in starved["error"]
+            assert client.post("/predictions", json={"input": {"mib": 1}}).json()["output"] == 1 << 20
 
 
 def test_a_python_too_old_for_the_server_gets_its_own(project: Callable[..., Path], cog: Cog) -> None:
