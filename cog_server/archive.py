@@ -57,7 +57,9 @@ class Archive:
         if not self._store.is_durable:
             return
         try:
-            await self._store.save(replace(_record(prediction), webhook=hook.to_json() if hook else None))
+            await self._store.save(
+                replace(_record(prediction, prediction.snapshot_json()), webhook=hook.to_json() if hook else None)
+            )
         except BaseException:
             self.release(prediction)
             raise
@@ -65,7 +67,7 @@ class Archive:
     async def end(self, prediction: Prediction, owed: Message | None) -> None:
         """Keep a prediction that has ended, and the message owed for it. Even if that fails, it can be found."""
         try:
-            await self._store.save(_record(prediction), (owed,) if owed else ())
+            await self._store.save(_record(prediction, prediction.final_json()), (owed,) if owed else ())
         finally:
             del self._running[prediction.id]
             self._remember(prediction)
@@ -96,7 +98,9 @@ class Archive:
             key=lambda prediction: (prediction.created_at, prediction.id),
         )
         # One that has ended while the store was asked may be in both.
-        found = [_record(prediction) for prediction in chosen] + [each for each in kept if each.id not in self._running]
+        found = [_record(prediction, prediction.snapshot_json()) for prediction in chosen] + [
+            each for each in kept if each.id not in self._running
+        ]
         return sorted(found, key=lambda record: record.cursor, reverse=True)[:limit]
 
     async def delete(self, prediction_id: str) -> bool:
@@ -120,9 +124,8 @@ class Archive:
         return prediction is not None
 
 
-def _record(prediction: Prediction) -> Record:
-    created_at = prediction.created_at.isoformat()
-    return Record(prediction.id, prediction.status.value, created_at, prediction.snapshot_json())
+def _record(prediction: Prediction, body: bytes) -> Record:
+    return Record(prediction.id, prediction.status.value, prediction.created_at.isoformat(), body)
 
 
 def _interrupted(record: Record) -> Record:

@@ -56,6 +56,7 @@ class Prediction:
     _log_chars: int = 0
     _listeners: list[Callable[[], None]] = field(default_factory=list)
     _final: bytes | None = None
+    _is_announced: bool = False
 
     def __post_init__(self) -> None:
         self.events = EventLog(self.history)
@@ -127,6 +128,7 @@ class Prediction:
     def announce(self) -> None:
         """Tell everybody who waits that it has ended."""
         assert self._final is not None, self.status
+        self._is_announced = True
         self._tell("completed", (self._final,))
         self.ended.set()
 
@@ -149,22 +151,29 @@ class Prediction:
         return self._outputs[-1] if self._outputs else b"null"
 
     def snapshot_json(self) -> bytes:
-        """The prediction as clients see it, as JSON."""
-        return self._snapshot() if self._final is None else self._final
+        """The prediction as clients see it, as JSON: its end only once it is announced."""
+        if self._final is None:
+            return self._snapshot()
+        return self._final if self._is_announced else self._snapshot(is_hidden=True)
 
-    def _snapshot(self) -> bytes:
+    def final_json(self) -> bytes:
+        """The prediction as it has ended, announced or not."""
+        assert self._final is not None, self.status
+        return self._final
+
+    def _snapshot(self, *, is_hidden: bool = False) -> bytes:
         head = {
             "id": self.id,
-            "status": self.status.value,
+            "status": Status.PROCESSING.value if is_hidden else self.status.value,
             "input": self.input,
         }
         tail = {
             "logs": self.logs,
-            "error": self.error,
+            "error": None if is_hidden else self.error,
             "metrics": self.metrics,
             "created_at": _moment(self.created_at),
             "started_at": _moment(self.started_at),
-            "completed_at": _moment(self.completed_at),
+            "completed_at": None if is_hidden else _moment(self.completed_at),
         }
         return b"".join((_json(head)[:-1], b',"output":', self.output_json(), b",", _json(tail)[1:]))
 

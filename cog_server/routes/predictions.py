@@ -115,7 +115,7 @@ class _Routes:
             return stream_of(prediction, self._runner, self._settings, last_event_id=last)
         if not preference.respond_async:
             await self._wait(prediction, request, preference.wait_s)
-        is_over = prediction.status.is_terminal and not preference.respond_async
+        is_over = prediction.ended.is_set() and not preference.respond_async
         status = 200 if is_over else 202
         return Response(prediction.snapshot_json(), status, media_type=JSON)
 

@@ -43,7 +43,7 @@ class Feed:
         None if the receiver does not want it.
         """
         if self._prediction is not None and "completed" in self.hook.events and self.last is None:
-            self.last = self.hook.message(self.prediction_id, "completed", self._prediction.snapshot_json())
+            self.last = self.hook.message(self.prediction_id, "completed", self._prediction.final_json())
         return self.last
 
     async def ready(self) -> bool:

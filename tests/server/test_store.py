@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import signal
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from cog_server.predictions import Prediction, Status
 from cog_server.store.base import Message, Record, Store, StoreError
 from cog_server.store.memory import MemoryStore
 from cog_server.store.sqlite import SqliteStore
@@ -113,6 +115,20 @@ def test_messages_are_owed_until_they_are_settled_in_order(tmp_path: Path) -> No
 
     run("sqlite", tmp_path, first)
     run("sqlite", tmp_path, second)
+
+
+def test_an_end_is_shown_only_once_it_is_announced() -> None:
+    async def work() -> None:
+        prediction = Prediction("a", {})
+        prediction.start()
+        prediction.finish(Status.FAILED, error="no")
+        shown = json.loads(prediction.snapshot_json())
+        assert (shown["status"], shown["error"], shown["completed_at"]) == ("processing", None, None)
+        prediction.announce()
+        assert json.loads(prediction.snapshot_json())["status"] == "failed"
+        assert prediction.snapshot_json() == prediction.final_json()
+
+    asyncio.run(work())
 
 
 def test_a_store_has_one_server(tmp_path: Path) -> None:

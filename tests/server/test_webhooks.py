@@ -346,7 +346,7 @@ def test_a_killed_server_owes_its_ends_to_the_next(serve: Serve, receiver: Webho
     assert receiver.of(running)[0].document == again.http.get(f"/predictions/{running}").json()
     assert [statuses(receiver.of(each)) for each in ended] == [["succeeded"]] * 3
     # Delivered, though perhaps not yet noted so when the server was killed: then it comes again, as the same message.
-    assert len({call.message_id for call in receiver.of(delivered) if call.is_end}) == 1
+    assert len({call.message_id for call in receiver.of(delivered) if call.is_end}) == 1, receiver.of(delivered)
     assert receiver.of(silent) == []
     _stop(again)
     count = len(receiver.calls)
