@@ -92,7 +92,7 @@ class Archive:
             (
                 prediction
                 for prediction in self._running.values()
-                if (status is None or prediction.status.value == status)
+                if (status is None or prediction.shown_status.value == status)
                 and (before is None or (prediction.created_at.isoformat(), prediction.id) < before)
             ),
             key=lambda prediction: (prediction.created_at, prediction.id),

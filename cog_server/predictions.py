@@ -150,30 +150,37 @@ class Prediction:
             return b"[" + b",".join(self._outputs) + b"]"
         return self._outputs[-1] if self._outputs else b"null"
 
+    @property
+    def shown_status(self) -> Status:
+        """The status as clients see it: an end only once it is announced."""
+        return Status.PROCESSING if self._is_hidden else self.status
+
+    @property
+    def _is_hidden(self) -> bool:
+        return self._final is not None and not self._is_announced
+
     def snapshot_json(self) -> bytes:
-        """The prediction as clients see it, as JSON: its end only once it is announced."""
-        if self._final is None:
-            return self._snapshot()
-        return self._final if self._is_announced else self._snapshot(is_hidden=True)
+        """The prediction as clients see it, as JSON."""
+        return self._final if self._final is not None and self._is_announced else self._snapshot()
 
     def final_json(self) -> bytes:
         """The prediction as it has ended, announced or not."""
         assert self._final is not None, self.status
         return self._final
 
-    def _snapshot(self, *, is_hidden: bool = False) -> bytes:
+    def _snapshot(self) -> bytes:
         head = {
             "id": self.id,
-            "status": Status.PROCESSING.value if is_hidden else self.status.value,
+            "status": self.shown_status.value,
             "input": self.input,
         }
         tail = {
             "logs": self.logs,
-            "error": None if is_hidden else self.error,
+            "error": None if self._is_hidden else self.error,
             "metrics": self.metrics,
             "created_at": _moment(self.created_at),
             "started_at": _moment(self.started_at),
-            "completed_at": None if is_hidden else _moment(self.completed_at),
+            "completed_at": None if self._is_hidden else _moment(self.completed_at),
         }
         return b"".join((_json(head)[:-1], b',"output":', self.output_json(), b",", _json(tail)[1:]))
 

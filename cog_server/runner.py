@@ -206,7 +206,7 @@ class JobRunner:
         )
         # Its id first: a client that asks twice for one that runs is not turned away for want of room.
         self._archive.reserve(prediction)
-        if self._archive.in_flight > self.slots + self._settings.max_queue:
+        if self.in_flight > self.slots + self._settings.max_queue:
             self._archive.release(prediction)
             raise AtCapacity("all prediction slots and the queue are full")
         return prediction
