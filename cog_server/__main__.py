@@ -25,7 +25,7 @@ from cog_server.store.sqlite import SqliteStore
 # What runs has ended when uvicorn is told to stop; the last answers may still be on their way.
 _LAST_WRITES_S = 5
 
-logger = logging.getLogger("cog")
+log = logging.getLogger("cog.server")
 
 
 def main() -> int:
@@ -73,7 +73,7 @@ async def _run(settings: Settings, listener: socket.socket, store: Store, *, ign
     # Not SIG_IGN: the worker would inherit it.
     loop.add_signal_handler(signal.SIGTERM, _ignore_sigterm if ignores_sigterm else server.on_signal)
     if ignores_sigterm and not settings.auth_tokens:
-        logger.warning("SIGTERM is ignored and /shutdown needs COG_AUTH_TOKEN: only SIGINT ends this server")
+        log.warning("SIGTERM is ignored and /shutdown needs COG_AUTH_TOKEN: only SIGINT ends this server")
     await server.serve(sockets=[listener])
     return server.exit_code
 
@@ -122,7 +122,7 @@ class _Server(uvicorn.Server):
 
 
 def _ignore_sigterm() -> None:
-    logger.info("SIGTERM is ignored, as --await-explicit-shutdown asks; POST /shutdown or SIGINT ends this server")
+    log.info("SIGTERM is ignored, as --await-explicit-shutdown asks; POST /shutdown or SIGINT ends this server")
 
 
 def listen(host: str, port: int) -> socket.socket:

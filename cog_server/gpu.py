@@ -15,7 +15,7 @@ from typing import Any
 
 from cog_server.settings import GpuNeeds
 
-logger = logging.getLogger("cog")
+log = logging.getLogger("cog.server")
 
 QUERY_TIMEOUT_S = 20.0
 _KILL_S = 1.0
@@ -83,9 +83,9 @@ class GpuCheck:
             machine, self._warning = Machine(), f"the GPU cannot be asked: {error}"
         self._machine = machine
         if self._warning:
-            logger.warning("GPU: %s", self._warning)
+            log.warning("GPU: %s", self._warning)
         else:
-            logger.info("GPU: %s, driver %s", ", ".join(gpu.name for gpu in machine.gpus), machine.driver)
+            log.info("GPU: %s, driver %s", ", ".join(gpu.name for gpu in machine.gpus), machine.driver)
 
 
 def what_is_wrong(needs: GpuNeeds, machine: Machine) -> str | None:

@@ -22,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from cog_server.routes.answers import problem
 from cog_server.settings import Settings
 
-logger = logging.getLogger("cog")
+log = logging.getLogger("cog.server")
 
 MAX_HEADER_BYTES = 64 * 1024
 MAX_PIPELINED = 100
@@ -78,7 +78,7 @@ def sweep(connections: Iterable[asyncio.Protocol], now: float) -> None:
     """
     ours = [connection for connection in connections if isinstance(connection, LimitedProtocol)]
     if ours and len(ours) >= ours[0].limits.connections:
-        logger.warning("all %d connections are taken: new ones get 503", ours[0].limits.connections)
+        log.warning("all %d connections are taken: new ones get 503", ours[0].limits.connections)
     for connection in ours:
         connection.check(now)
 
@@ -253,7 +253,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: int, detail: str) -> None:
         """Answer so to the request that is being read, and read no more; what was asked before it is answered first."""
-        logger.info("refused with %d: %s", status, detail)
+        log.info("refused with %d: %s", status, detail)
         is_begun = self._phase is _BODY
         self._phase, self._since = _ENDED, math.inf
         cycle, answer = self.cycle, problem(status, detail, headers=_CLOSE)
@@ -295,7 +295,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if unsent != self._unsent_bytes:
             self._unsent_bytes, self._unsent_since = unsent, now
         elif now - self._unsent_since > self.limits.send_s:
-            logger.info("a client took nothing of its answer for %g seconds", self.limits.send_s)
+            log.info("a client took nothing of its answer for %g seconds", self.limits.send_s)
             self.transport.abort()
 
 

@@ -14,6 +14,8 @@ from cog.webhooks import WebhookError, read_secret
 from cog_server.addresses import AddressPolicy
 
 _MAX_TOKEN_BYTES = 1 << 16
+_YES = ("1", "true", "yes", "on")
+_NO = ("0", "false", "no", "off")
 
 
 class SettingsError(Exception):
@@ -177,18 +179,12 @@ class _Reader:
             raise SettingsError(f"{name} is not what cog writes into an image: {error}") from error
 
     def flag(self, name: str) -> bool:
-        return self.choice(name, ("1", "true", "yes", "on", "0", "false", "no", "off"), "0") in (
-            "1",
-            "true",
-            "yes",
-            "on",
-        )
+        return self.choice(name, (*_YES, *_NO), "0") in _YES
 
     def ready_file(self) -> Path | None:
         # The place that the existing Cog writes to, and the condition under which it does.
         default = "/var/run/cog/ready" if self.text("KUBERNETES_SERVICE_HOST") else None
-        value = self.text("COG_READY_FILE") or default
-        return Path(value) if value else None
+        return self.path("COG_READY_FILE") or (Path(default) if default else None)
 
     def store(self, name: str) -> Path | None:
         value = self.text(name)
