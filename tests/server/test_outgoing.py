@@ -6,12 +6,12 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -224,16 +224,9 @@ def test_with_a_proxy_the_proxy_is_asked_and_not_the_policy(
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate of its own authority for `right.test`, with its key."""
     path = tmp_path_factory.mktemp("tls") / "right.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=right.test"),
-            *("-addext", "subjectAltName=DNS:right.test", "-keyout", "right.pem", "-out", "right.crt"),
-        ],
-        cwd=path.parent,
-        check=True,
-        capture_output=True,
-    )
-    path.write_bytes(path.read_bytes() + path.with_suffix(".crt").read_bytes())
+    authority = trustme.CA()
+    authority.issue_cert("right.test").private_key_and_cert_chain_pem.write_to_path(path)
+    authority.cert_pem.write_to_path(path, append=True)
     return path
 
 
