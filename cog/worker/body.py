@@ -253,8 +253,9 @@ class Worker:
     def _cancel_task(self, prediction_id: str) -> None:
         self._start_tasks()  # It may still lie in the inbox.
         task = self._tasks.get(prediction_id)
-        if task is not None:
-            task.cancel()
+        if task is not None and self._loop is not None:
+            # After its first step: a task that is canceled before it never runs, so nobody would say how it ended.
+            self._loop.call_soon(task.cancel)
 
     def _on_signal(self, number: int, frame: Any) -> None:
         if self._canceled is not None and self._canceled == self._running:

@@ -293,3 +293,20 @@ def test_a_crash_in_c_code_leaves_its_stack_in_the_logs(serve: Serve) -> None:
 
     assert "Segmentation fault" in logs
     assert "predict.py" in logs
+
+
+def test_a_cancel_that_comes_with_its_prediction_costs_no_worker(serve: Serve) -> None:
+    server = serve(
+        """
+        class Predictor(BasePredictor):
+            async def predict(self) -> str:
+                return "done"
+        """
+    )
+    workers = server.worker_pids()
+
+    for _ in range(50):
+        body = {"input": {}, "deadline": "2000-01-01T00:00:00Z"}
+        assert server.http.post("/predictions", json=body).json()["status"] in ("failed", "succeeded")
+
+    assert server.worker_pids() == workers
