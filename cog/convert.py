@@ -219,7 +219,7 @@ class _Encoder:
         if hasattr(value, "tolist") and hasattr(value, "dtype"):
             return self.encode(value.tolist(), place, depth + 1)
         if type(value).__module__.split(".")[0] == "PIL" and hasattr(value, "save"):
-            path = self._new_file(".png")
+            path = self._new_file("output.png")
             value.save(path)
             self.files.append((place, path))
             return None
@@ -236,15 +236,14 @@ class _Encoder:
         if not os.path.isfile(path):
             raise ValueError(f"{_show(place)} is {path}, which is not a regular file")
         if not self.is_final:
-            copy_path = self._new_file(os.path.splitext(path)[1])
+            copy_path = self._new_file(os.path.basename(path))
             shutil.copyfile(path, copy_path)
             path = copy_path
         self.files.append((place, os.path.abspath(path)))
 
-    def _new_file(self, extension: str) -> str:
-        handle, path = tempfile.mkstemp(suffix=extension, prefix="output-", dir=self.folder)
-        os.close(handle)
-        return path
+    def _new_file(self, name: str) -> str:
+        """A place for a file: in a folder of its own, so that it keeps its name."""
+        return os.path.join(tempfile.mkdtemp(dir=self.folder), name)
 
     def _key(self, key: Any, place: List[Any]) -> str:
         if isinstance(key, enum.Enum):

@@ -205,6 +205,17 @@ def _output(output: OutputSpec, schemas: _Schemas) -> Json:
     return _type(output.type, schemas)
 
 
+_OUTPUT_PATH: Json = {
+    "title": "Output Path",
+    "description": "A URL that output files go below, `{id}` and `{name}` filled in, or presigned URLs to PUT to",
+    "anyOf": [
+        {"type": "string", "format": "uri"},
+        {"type": "array", "items": {"type": "string", "format": "uri"}, "minItems": 1, "maxItems": 10000},
+    ],
+    "nullable": True,
+}
+
+
 def _request(prefix: str, input_name: str, *, is_needed: bool) -> Json:
     properties: Dict[str, Json] = {
         "input": {
@@ -241,6 +252,13 @@ def _request(prefix: str, input_name: str, *, is_needed: bool) -> Json:
             "description": "The events that the webhook wants, all by default",
             "nullable": True,
         },
+        "output_path": _OUTPUT_PATH,
+        "output_file_prefix": {
+            **_OUTPUT_PATH,
+            "title": "Output File Prefix",
+            "description": "An older name of `output_path`",
+            "deprecated": True,
+        },
     }
     required = {"required": ["input"]} if is_needed else {}
     return {"type": "object", "title": f"{prefix}Request", "properties": properties, **required}
@@ -256,6 +274,22 @@ def _response(prefix: str, input_name: str, output_name: str) -> Json:
         "logs": {"type": "string", "title": "Logs", "default": ""},
         "error": {"type": "string", "title": "Error", "nullable": True},
         "metrics": {"type": "object", "title": "Metrics", "additionalProperties": True},
+        "output_info": {
+            "type": "array",
+            "title": "Output Info",
+            "description": "The files in `output`: there with COG_OUTPUT_INFO",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "place": {"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "integer"}]}},
+                    "url": {"type": "string", "format": "uri"},
+                    "name": {"type": "string"},
+                    "media_type": {"type": "string"},
+                    "size": {"type": "integer"},
+                    "sha256": {"type": "string"},
+                },
+            },
+        },
         "created_at": {**moment, "title": "Created At"},
         "started_at": {**moment, "title": "Started At"},
         "completed_at": {**moment, "title": "Completed At"},
@@ -301,9 +335,10 @@ _REFUSALS: Dict[str, Json] = {
     "403": _refusal("The request comes from a page of another site"),
     "409": _refusal("All slots and the queue are full"),
     "413": _refusal("The body is too large"),
-    "415": _refusal("The body is not application/json"),
+    "415": _refusal("The body is neither application/json nor multipart/form-data"),
     "422": _refusal("The request is not valid", "HTTPValidationError"),
     "503": _refusal("The model is not ready"),
+    "507": _refusal("There is no room for the files"),
 }
 
 
@@ -328,6 +363,20 @@ def _query(spec: PredictorSpec, properties: Json) -> List[Json]:
 def _body(schema: str, *, is_needed: bool) -> Json:
     content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
     return {"content": content, "required": is_needed}
+
+
+def _form(spec: PredictorSpec, properties: Json) -> Json:
+    """The inputs as a form of a browser, or of `curl -F`: files as they are."""
+    fields = {field.name: dict(properties[field.name]) for field in spec.inputs}
+    for field in spec.inputs:
+        item = field.type.items[0] if field.type.kind in ("list", "set") else field.type
+        if item.kind in ("path", "file"):
+            whole = fields[field.name]
+            place = whole if item is field.type else whole.setdefault("items", {})
+            place["format"] = "binary"
+    schema: Json = {"type": "object", "properties": fields}
+    required = [field.name for field in spec.inputs if field.required]
+    return {"multipart/form-data": {"schema": {**schema, **({"required": required} if required else {})}}}
 
 
 def _parameter(name: str, place: str, schema: Json, description: str) -> Json:

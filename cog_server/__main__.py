@@ -32,7 +32,9 @@ def main() -> int:
     options = _parse(sys.argv[1:])
     mode = options.x_mode
     try:
-        settings = read_settings(os.environ, mode=mode, host=options.host, port=options.port)
+        settings = read_settings(
+            os.environ, mode=mode, host=options.host, port=options.port, upload_url=options.upload_url
+        )
         listener = listen(settings.host, settings.port)
     except (SettingsError, OSError) as error:
         print(f"cog: {error}", file=sys.stderr)
@@ -155,6 +157,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         const="true",
         help="ignore SIGTERM; POST /shutdown or SIGINT ends the server",
     )
+    parser.add_argument("--upload-url", help="where output files go: COG_OUTPUT_PATH")
     # Flags that scripts written for the existing Cog pass; the first has no meaning here.
     parser.add_argument("--threads", type=int, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)

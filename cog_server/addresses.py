@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -47,6 +48,11 @@ _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _6TO4 = ipaddress.IPv6Network("2002::/16")
 
+# What clouds call their metadata services. Elsewhere these names are unknown, or somebody's trap.
+_METADATA_NAMES = frozenset(
+    ("metadata", "metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal")
+)
+
 _NAME = re.compile(r"(?P<host>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 _ALL = ("*", "true", "1", "yes", "on")
 _NONE = ("", "false", "0", "no", "off")
@@ -75,6 +81,12 @@ class AddressPolicy:
                 networks.append(entry)
         return cls(names=frozenset(names), networks=tuple(networks))
 
+    def with_host(self, url: str) -> AddressPolicy:
+        """The same, and the host and port of a URL that the operator gave."""
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        return replace(self, names=self.names | {((parts.hostname or "").rstrip("."), port)})
+
     def allows(self, host: str, port: int, address: IPAddress) -> bool:
         """Whether a connection may go to `address`, which is what `host` has been resolved to."""
         name = host.lower().strip("[]").rstrip(".")
@@ -82,6 +94,11 @@ class AddressPolicy:
             return True
         forms = (address, unwrap(address))
         return any(form.version == each.version and form in each for form in forms for each in self.networks)
+
+
+def is_metadata_name(host: str) -> bool:
+    """Whether a name is that of a cloud's metadata service."""
+    return host.lower().rstrip(".") in _METADATA_NAMES
 
 
 def is_public(address: IPAddress) -> bool:

@@ -12,7 +12,8 @@ from fastapi import FastAPI
 from cog.version import __version__
 from cog_server.access import add_access
 from cog_server.archive import Archive
-from cog_server.files.fetch import FileFetcher
+from cog_server.files.fetch import FileLimits
+from cog_server.files.room import FileOptions, FileRoom
 from cog_server.gpu import GpuCheck
 from cog_server.logs import ModelLog
 from cog_server.ready_file import ReadyFile
@@ -50,10 +51,10 @@ def create_service(settings: Settings, store: Store, *, shut_down: Callable[[int
     `shut_down` makes the server that runs it drain and end with an exit code.
     """
     supervisor = Supervisor(settings, on_text=ModelLog(settings.log_format).write)
-    fetcher = FileFetcher(max_bytes=settings.max_file_bytes)
+    files = FileRoom(_file_options(settings))
     webhooks = WebhookSender(settings, store)
     archive = Archive(store)
-    runner = JobRunner(settings, supervisor, fetcher, archive, webhooks)
+    runner = JobRunner(settings, supervisor, files, archive, webhooks)
     gpu = GpuCheck(settings.gpu_needs) if settings.gpu_needs else None
     ready_file = ReadyFile(settings.ready_file) if settings.ready_file else None
 
@@ -79,11 +80,11 @@ def create_service(settings: Settings, store: Store, *, shut_down: Callable[[int
 
     def abandon() -> None:
         supervisor.kill("the server was told to end at once")
-        runner.close()
+        files.workspace.close()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        runner.sweep()
+        files.workspace.sweep()
         await archive.restore()
         await webhooks.open()
         if gpu is not None:
@@ -97,16 +98,31 @@ def create_service(settings: Settings, store: Store, *, shut_down: Callable[[int
             await runner.drain(0.0)
             await supervisor.stop(settings.cancel_grace_s)
             await webhooks.close(_LAST_CALLS_S)
-            await fetcher.close()
-            runner.close()
+            await files.close()
 
     # FastAPI's own document describes its own routes; ours describes the model.
     app = FastAPI(title="Cog", version=__version__, openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.router.redirect_slashes = False
-    add_prediction_routes(app, settings, supervisor, runner, archive)
+    add_prediction_routes(app, settings, supervisor, runner, archive, files)
     add_health_routes(app, supervisor, runner, gpu, mode=settings.mode)
     add_docs_routes(app, settings, supervisor)
     add_shutdown_route(app, settings, lambda: shut_down(0))
     add_problem_answers(app)
     add_access(app, settings)
     return Service(app, refuse, drain, abandon)
+
+
+def _file_options(settings: Settings) -> FileOptions:
+    return FileOptions(
+        limits=FileLimits(settings.max_file_bytes, settings.max_input_bytes, settings.file_timeout_s),
+        read_s=settings.file_read_timeout_s,
+        policy=settings.allow_private_urls,
+        roots=settings.file_roots,
+        cache_bytes=settings.input_cache_bytes,
+        model_folder=settings.folder,
+        output_roots=settings.output_roots,
+        output_path=settings.output_path,
+        max_inline_bytes=settings.max_output_bytes,
+        with_info=settings.output_info,
+        sign_s=settings.sign_outputs_s,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -36,6 +36,7 @@ _CUT = "[the beginning of the log was cut]\n"
 class Prediction:
     """One prediction. `input` is JSON data as it is shown to clients; outputs are JSON bytes, kept as they came.
 
+    `output_info` is what there is to say about output files, None if nobody wants to know.
     Readers look at `events`, or take a snapshot; `listen` tells them when to look again.
     """
 
@@ -43,6 +44,7 @@ class Prediction:
     input: dict[str, Any]
     is_iterator: bool = False
     history: int = HISTORY
+    output_info: list[dict[str, Any]] | None = None
     status: Status = Status.STARTING
     error: str | None = None
     created_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
@@ -78,10 +80,13 @@ class Prediction:
             self.started_at = datetime.now(timezone.utc)
             self._tell("start", {"id": self.id, "status": self.status.value})
 
-    def append_output(self, body: bytes) -> None:
-        """Take one output, or one item of an iterator's output, as JSON."""
+    def append_output(self, body: bytes, info: Iterable[dict[str, Any]] = ()) -> None:
+        """Take one output, or one item of an iterator's output, as JSON; `info` is about the files in it."""
         if self.status.is_terminal:
             return
+        if self.output_info is not None:
+            position = [len(self._outputs)] if self.is_iterator else []
+            self.output_info += [{**each, "place": [*position, *each["place"]]} for each in info]
         head = b'{"index":%d,"chunk":' % len(self._outputs)
         self._outputs.append(body)
         self.output_bytes += len(body)
@@ -174,7 +179,7 @@ class Prediction:
             "status": self.shown_status.value,
             "input": self.input,
         }
-        tail = {
+        tail: dict[str, Any] = {
             "logs": self.logs,
             "error": None if self._is_hidden else self.error,
             "metrics": self.metrics,
@@ -182,6 +187,8 @@ class Prediction:
             "started_at": _moment(self.started_at),
             "completed_at": None if self._is_hidden else _moment(self.completed_at),
         }
+        if self.output_info is not None:
+            tail["output_info"] = self.output_info
         return b"".join((_json(head)[:-1], b',"output":', self.output_json(), b",", _json(tail)[1:]))
 
 

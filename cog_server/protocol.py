@@ -47,6 +47,7 @@ class Limits:
     send_s: float = math.inf
     connections: int = 1000
     body_bytes: int = 100 * 1024 * 1024
+    form_bytes: int = 100 * 1024 * 1024
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
@@ -58,6 +59,7 @@ class Limits:
             send_s=settings.send_timeout_s or math.inf,
             connections=max(1, min(settings.max_connections, files - _SPARE_CONNECTIONS - _OTHER_FILES)),
             body_bytes=settings.max_body_bytes,
+            form_bytes=settings.max_input_bytes + settings.max_body_bytes,
         )
 
 
@@ -195,8 +197,8 @@ class LimitedProtocol(HttpToolsProtocol):
             raise _Refusal(400, f"a request has one Host header, not {hosts}")
         if self._may_be_large and len(self.url) + _size(self.headers) > MAX_HEADER_BYTES:
             raise self._too_large()
-        if b"content-length" in names and int(dict(self.headers)[b"content-length"]) > self.limits.body_bytes:
-            raise _Refusal(413, f"the body is larger than {self.limits.body_bytes} bytes")
+        if b"content-length" in names:
+            self._check_size(int(dict(self.headers)[b"content-length"]), self.headers)
         if len(self.pipeline) >= MAX_PIPELINED:
             raise _Refusal(400, f"more than {MAX_PIPELINED} requests at once on a connection")
         super().on_headers_complete()
@@ -210,7 +212,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._pieces += 1
         self._body_bytes += len(body)
         if self._body_bytes > self.limits.body_bytes:
-            raise _Refusal(413, f"the body is larger than {self.limits.body_bytes} bytes")
+            self._check_size(self._body_bytes, self.cycle.scope["headers"])
         if self._pieces > FREE_PIECES + self._body_bytes // BYTES_PER_PIECE:
             raise _Refusal(400, f"the body comes in more than {FREE_PIECES} pieces of under {BYTES_PER_PIECE} bytes")
         super().on_body(body)
@@ -245,6 +247,15 @@ class LimitedProtocol(HttpToolsProtocol):
                 data = b"\r\n".join((*lines, b"", data[upgrade.args[0] :]))
                 self.parser = httptools.HttpRequestParser(self)
                 self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
+
+    def _check_size(self, size: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Raise a 413 if a body is too large. Files of a form may be larger than JSON: they are not held in memory."""
+        if size <= self.limits.body_bytes:
+            return
+        is_form = dict(headers).get(b"content-type", b"").lower().startswith(b"multipart/form-data")
+        most = self.limits.form_bytes if is_form else self.limits.body_bytes
+        if size > most:
+            raise _Refusal(413, f"the body is larger than {most} bytes")
 
     def _too_large(self) -> _Refusal:
         if len(self.url) > MAX_HEADER_BYTES:

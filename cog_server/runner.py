@@ -7,18 +7,17 @@ import contextlib
 import json
 import logging
 import secrets
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from cog import wire
 from cog_server.archive import Archive
-from cog_server.files.fetch import FetchError, FileFetcher
-from cog_server.files.inputs import localize, redact
-from cog_server.files.outputs import OutputError, OutputFiles
-from cog_server.files.workspace import Workspace
+from cog_server.files.destination import OutputPath
+from cog_server.files.fetch import FetchError
+from cog_server.files.inputs import redact
+from cog_server.files.outputs import OutputError, StoredOutput
+from cog_server.files.room import Arrival, FileRoom, PredictionFiles
 from cog_server.predictions import Prediction, Status
 from cog_server.settings import Settings
 from cog_server.store.base import StoreError
@@ -45,13 +44,18 @@ class AtCapacity(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """A validated request: `input` is JSON data whose files are URLs; `deadline_s` counts from its admission."""
+    """A validated request: `input` is JSON data whose files are URLs; `deadline_s` counts from its admission.
+
+    `arrival` are the files that came with it; they are the runner's once the prediction is admitted.
+    """
 
     input: dict[str, Any]
     id: str | None = None
     context: dict[str, str] = field(default_factory=dict)
     deadline_s: float | None = None
     hook: Hook | None = None
+    arrival: Arrival = field(default_factory=Arrival)
+    output_path: OutputPath | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ class _Entry:
     failure: str | None = None
     is_running: bool = False
     is_ending: bool = False
+    storing: asyncio.Task[StoredOutput] | None = None
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
 
 
@@ -89,21 +94,17 @@ class JobRunner:
         self,
         settings: Settings,
         supervisor: Supervisor,
-        fetcher: FileFetcher,
+        files: FileRoom,
         archive: Archive,
         webhooks: WebhookSender,
     ) -> None:
         self._settings = settings
         self._supervisor = supervisor
-        self._fetcher = fetcher
+        self._files = files
         self._archive = archive
         self._webhooks = webhooks
         self._entries: dict[str, _Entry] = {}
         self._slots: asyncio.Semaphore | None = None
-        self._workspace = Workspace()
-        # Where models write: the prediction's folder and others for temporary files, and the model's own.
-        roots = (Path(tempfile.gettempdir()), Path("/tmp"), settings.folder, *settings.output_roots)
-        self._outputs = OutputFiles(roots, max_bytes=settings.max_output_bytes)
         self._failures_in_a_row = 0
         self.is_draining = False
 
@@ -124,10 +125,6 @@ class JobRunner:
     def is_busy(self) -> bool:
         """Whether a new prediction would have to wait."""
         return self.in_flight >= self.slots
-
-    def sweep(self) -> None:
-        """Delete the files of servers that were killed."""
-        self._workspace.sweep()
 
     async def submit(self, request: Request, *, is_detached: bool = False) -> Prediction:
         """Take a prediction; it runs by itself from here on, and is stored before this returns.
@@ -186,10 +183,6 @@ class JobRunner:
             await asyncio.wait(late, timeout=self._settings.cancel_grace_s + 1)
         return not late
 
-    def close(self) -> None:
-        """Delete the last files."""
-        self._workspace.close()
-
     def _admit(self, request: Request) -> Prediction:
         spec = self._supervisor.spec
         if self.is_draining:
@@ -203,6 +196,7 @@ class JobRunner:
             redact(spec, request.input),
             is_iterator=spec.output.is_iterator,
             history=self._settings.stream_history or 1,
+            output_info=[] if self._settings.output_info else None,
         )
         # Its id first: a client that asks twice for one that runs is not turned away for want of room.
         self._archive.reserve(prediction)
@@ -231,6 +225,7 @@ class JobRunner:
             self._supervisor.cancel(entry.prediction.id)
             grace_s = self._settings.cancel_grace_s
             entry.timers.append(asyncio.get_running_loop().call_later(grace_s, self._escalate, entry))
+            self._interrupt_storing(entry)
         elif entry.is_started:
             self._interrupt(entry)
 
@@ -240,29 +235,37 @@ class JobRunner:
             entry.task.cancel()
             entry.timers.append(asyncio.get_running_loop().call_later(_INTERRUPT_EVERY_S, self._interrupt, entry))
 
+    def _interrupt_storing(self, entry: _Entry) -> None:
+        """The same for an output that is on its way: what is stopped needs none."""
+        if entry.storing is not None:
+            entry.storing.cancel()
+            entry.timers.append(
+                asyncio.get_running_loop().call_later(_INTERRUPT_EVERY_S, self._interrupt_storing, entry)
+            )
+
     def _escalate(self, entry: _Entry) -> None:
         if entry.is_running:
             self._supervisor.kill(f"the prediction {entry.prediction.id} did not stop when it was canceled")
 
     async def _run(self, entry: _Entry, request: Request) -> None:
         entry.is_started = True
+        files = self._files.files_of(entry.prediction.id, request.arrival, request.output_path)
         try:
-            outcome = _stopped(entry) if entry.is_stopping else await self._outcome(entry, request)
+            outcome = _stopped(entry) if entry.is_stopping else await self._outcome(entry, request, files)
         except Exception:
             log.exception("the prediction %s", entry.prediction.id)
             outcome = _Outcome(Status.FAILED, "the server could not finish the prediction")
         entry.is_ending = True
+        await files.remove()
         await self._end(entry, outcome)
 
-    async def _outcome(self, entry: _Entry, request: Request) -> _Outcome:
+    async def _outcome(self, entry: _Entry, request: Request, files: PredictionFiles) -> _Outcome:
         if self._slots is None:
             self._slots = asyncio.Semaphore(self.slots)
-        folder = ""
         try:
             async with self._slots:
                 await self._supervisor.wait_ready()
-                folder = self._workspace.new_folder()
-                return await self._process(entry, request, folder)
+                return await self._process(entry, request, files)
         except asyncio.CancelledError:
             return _stopped(entry)
         except (FetchError, OutputError, WorkerUnavailable) as error:
@@ -271,14 +274,12 @@ class JobRunner:
             return _Outcome(Status.FAILED, f"its files cannot be stored: {error.strerror}")
         finally:
             entry.is_ending = True
-            if folder:
-                await self._workspace.remove(folder)
 
-    async def _process(self, entry: _Entry, request: Request, folder: str) -> _Outcome:
+    async def _process(self, entry: _Entry, request: Request, files: PredictionFiles) -> _Outcome:
         prediction = entry.prediction
         spec = self._supervisor.spec
         assert spec is not None, "no prediction is admitted before the spec is known"
-        local, files = await localize(spec, request.input, fetcher=self._fetcher, folder=folder)
+        local, places = await files.localize(spec, request.input)
         await self._supervisor.wait_ready()
         job = Job(prediction.id, prediction.append_log)
         entry.is_running = True
@@ -286,16 +287,16 @@ class JobRunner:
         if self._settings.predict_timeout_s is not None:
             seconds = self._settings.predict_timeout_s
             self._stop_later(entry, seconds, f"the prediction took longer than {seconds:g} seconds")
-        head: dict[str, object] = {"folder": folder, "context": request.context, "files": files}
+        head: dict[str, object] = {"folder": files.folder, "context": request.context, "files": places}
         head["max_output"] = self._settings.max_output_bytes
         self._supervisor.begin(job, head, json.dumps(local).encode())
         try:
-            return await self._follow(entry, job)
+            return await self._follow(entry, job, files)
         finally:
             entry.is_running = False
             self._supervisor.end(job)
 
-    async def _follow(self, entry: _Entry, job: Job) -> _Outcome:
+    async def _follow(self, entry: _Entry, job: Job, files: PredictionFiles) -> _Outcome:
         """Apply the worker's events until the prediction has ended."""
         prediction = entry.prediction
         failure: str | None = None
@@ -306,7 +307,7 @@ class JobRunner:
                     return _stopped(entry)
                 return _Outcome(Status.FAILED, event.reason + _last_lines(prediction.logs))
             if event.kind == wire.OUTPUT:
-                failure = failure or await self._take_output(entry, event)
+                failure = failure or await self._take_output(entry, event, files)
             elif event.kind == wire.METRIC:
                 prediction.set_metric(event.head["name"], json.loads(event.body))
             else:
@@ -318,18 +319,29 @@ class JobRunner:
                 self._count_failure(status)
                 return _Outcome(status, event.head["error"], seconds)
 
-    async def _take_output(self, entry: _Entry, event: wire.Message) -> str | None:
+    async def _take_output(self, entry: _Entry, event: wire.Message, files: PredictionFiles) -> str | None:
         """Add one output; gives what is wrong with it, if anything."""
-        try:
-            body = await self._outputs.with_data_urls(event.body, event.head["files"])
-        except OutputError as error:
-            return str(error)
+        stored = StoredOutput(event.body, [])
+        if event.head["files"]:
+            if entry.is_stopping:
+                return "its output is not stored, since it was stopped"
+            entry.storing = asyncio.ensure_future(files.store(event.body, event.head["files"]))
+            try:
+                stored = await entry.storing
+            except OutputError as error:
+                return str(error)
+            except asyncio.CancelledError:
+                if not entry.is_stopping:
+                    raise
+                return "its output was not stored, since it was stopped"
+            finally:
+                entry.storing = None
         limit = self._settings.max_output_bytes
-        if entry.prediction.output_bytes + len(body) > limit:
+        if entry.prediction.output_bytes + len(stored.body) > limit:
             failure = f"the output is larger than {limit} bytes (COG_MAX_OUTPUT_BYTES)"
             self._stop(entry, failure)
             return failure
-        entry.prediction.append_output(body)
+        entry.prediction.append_output(stored.body, stored.info)
         return None
 
     def _count_failure(self, status: Status) -> None:

@@ -12,10 +12,13 @@ from pathlib import Path
 
 from cog.webhooks import WebhookError, read_secret
 from cog_server.addresses import AddressPolicy
+from cog_server.files.destination import DestinationError, OutputPath, read_output_path
+from cog_server.files.roots import FileRoots
 
 _MAX_TOKEN_BYTES = 1 << 16
 _YES = ("1", "true", "yes", "on")
 _NO = ("0", "false", "no", "off")
+_MAX_FILE_BYTES = 100 * 1024**4
 
 
 class SettingsError(Exception):
@@ -61,6 +64,14 @@ class Settings:
     unknown_inputs: str = "refuse"
     max_body_bytes: int = 100 * 1024 * 1024
     max_file_bytes: int = 1024 * 1024 * 1024
+    max_input_bytes: int = 4 * 1024 * 1024 * 1024
+    file_timeout_s: float | None = 600.0
+    file_read_timeout_s: float | None = 10.0
+    file_roots: FileRoots = field(default_factory=FileRoots)
+    input_cache_bytes: int = 0
+    output_path: OutputPath | None = field(default=None, repr=False)
+    output_info: bool = False
+    sign_outputs_s: int | None = None
     max_output_bytes: int = 512 * 1024 * 1024
     output_roots: tuple[Path, ...] = ()
     setup_timeout_s: float | None = None
@@ -114,6 +125,18 @@ def read_settings(environment: Mapping[str, str], *, mode: str = "predict", **gi
         "unknown_inputs": reader.choice("COG_UNKNOWN_INPUTS", ("refuse", "ignore"), "refuse"),
         "output_roots": tuple(map(Path, filter(None, (reader.text("COG_OUTPUT_ROOTS") or "").split(":")))),
         "max_output_bytes": reader.number("COG_MAX_OUTPUT_BYTES", Settings.max_output_bytes, least=1, most=4 * 1024**3),
+        "max_file_bytes": reader.number("COG_MAX_FILE_BYTES", Settings.max_file_bytes, least=1, most=_MAX_FILE_BYTES),
+        "max_input_bytes": reader.number(
+            "COG_MAX_INPUT_BYTES", Settings.max_input_bytes, least=1, most=_MAX_FILE_BYTES
+        ),
+        "file_timeout_s": reader.seconds("COG_FILE_TIMEOUT", Settings.file_timeout_s),
+        "file_read_timeout_s": reader.seconds("COG_FILE_READ_TIMEOUT", Settings.file_read_timeout_s),
+        "file_roots": reader.file_roots("COG_FILE_ROOTS"),
+        "input_cache_bytes": (reader.number("COG_INPUT_CACHE_MB", 0, least=0, most=10**9) or 0) * 1024**2,
+        "output_path": reader.output_path("COG_OUTPUT_PATH", flag=given.pop("upload_url", None)),
+        "output_info": reader.flag("COG_OUTPUT_INFO"),
+        # What S3 signs for at most: a week.
+        "sign_outputs_s": reader.number("COG_SIGN_OUTPUTS", None, least=1, most=7 * 24 * 3600),
         "setup_timeout_s": reader.seconds("COG_SETUP_TIMEOUT"),
         "predict_timeout_s": reader.seconds("COG_PREDICT_TIMEOUT"),
         "cancel_grace_s": reader.seconds("COG_CANCEL_GRACE", Settings.cancel_grace_s) or 0.0,
@@ -251,6 +274,22 @@ class _Reader:
         except ValueError as error:
             raise SettingsError(f"{name}: {error}") from error
 
+    def file_roots(self, name: str) -> FileRoots:
+        try:
+            return FileRoots.read(self.environment.get(name, ""))
+        except ValueError as error:
+            raise SettingsError(f"{name}: {error}") from error
+
+    def output_path(self, name: str, *, flag: object) -> OutputPath | None:
+        value = flag or self.text(name)
+        if value is None:
+            return None
+        try:
+            return read_output_path(value, is_trusted=True)
+        except DestinationError as error:
+            # The value may have a password in it.
+            raise SettingsError(f"{'--upload-url' if flag else name}: {error}") from error
+
     def seconds(self, name: str, default: float | None = None) -> float | None:
         value = self.text(name)
         if value is None:
@@ -266,7 +305,7 @@ class _Reader:
 
 def worker_environment(settings: Settings, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The environment of the worker: the server's, less what only the server may know."""
-    secrets = ("COG_AUTH_TOKEN", "COG_WEBHOOK_SECRET", "WEBHOOK_AUTH_TOKEN", "COG_AUTH_TOKEN_FILE")
+    secrets = ("COG_AUTH_TOKEN", "COG_WEBHOOK_SECRET", "WEBHOOK_AUTH_TOKEN", "COG_AUTH_TOKEN_FILE", "COG_OUTPUT_PATH")
     result = {name: value for name, value in environment.items() if name not in secrets}
     result["PYTHONUNBUFFERED"] = "1"
     if settings.model_path:

@@ -28,6 +28,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # No test asks an index of the outside world; those of the index bring their own.
 os.environ["COG_OFFLINE"] = "1"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+AZURITE = REPOSITORY / "tests/lab/azurite/node_modules/azurite/dist/src/blob/main.js"
 
 # What must be there rather than skipped, as words: CI sets it.
 REQUIRED = frozenset(os.environ.get("COG_TEST_REQUIRES", "").split())
@@ -53,6 +54,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     wants = {mark.name for item in items for mark in item.iter_markers()}
     missing = {
         "docker": "docker" in wants and "docker" not in REQUIRED and not docker_answers(),
+        "azurite": "azurite" in wants
+        and "azurite" not in REQUIRED
+        and not (AZURITE.exists() and shutil.which("node") is not None),
         "browser": "browser" in wants and "browser" not in REQUIRED and CHROMIUM is None,
     }
     for item in items:

@@ -3,130 +3,124 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import mimetypes
 import os
-import re
 import tempfile
-import urllib.parse
-from pathlib import Path
+from dataclasses import dataclass
 
-import anyio
-import httpx
+from cog_server.files.budget import Budget
+from cog_server.files.cache import CachedFile, InputCache, clone
+from cog_server.files.data_urls import DataUrl, too_large
+from cog_server.files.names import safe_name
+from cog_server.files.schemes import Schemes
+from cog_server.files.transfer import NotModified, Opened, TransferError
+from cog_server.files.tries import three_times
 
-from cog_server.addresses import AddressPolicy
-from cog_server.outgoing import open_transport
-
-_CONNECT_S = 5.0
-_READ_S = 10.0
-_TOTAL_S = 600.0
-_MAX_REDIRECTS = 5
 _MAX_AT_ONCE = 8
-_MAX_NAME_BYTES = 200
-_CHUNK = 1 << 16
 
 
 class FetchError(Exception):
     """An input file could not be had; says which input and why, without the URL's secrets."""
 
 
+@dataclass(frozen=True)
+class FileLimits:
+    """Sizes in bytes, times in seconds: of one file, and of all that one prediction brings."""
+
+    file_bytes: int
+    total_bytes: int
+    total_s: float | None
+
+    def budget(self) -> Budget:
+        """What one prediction may bring."""
+        return Budget(file_bytes=self.file_bytes, total_bytes=self.total_bytes)
+
+
 class FileFetcher:
-    """Copies `data:` and `http(s):` URLs to local files, at most eight at a time, none larger than `max_bytes`."""
+    """Copies files to local ones, at most eight at a time. `cache` keeps them for the next time, None nothing."""
 
-    def __init__(self, *, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
+    def __init__(self, schemes: Schemes, limits: FileLimits, cache: InputCache | None = None) -> None:
+        self.limits = limits
+        self._schemes = schemes
+        self._cache = cache
         self._slots = asyncio.Semaphore(_MAX_AT_ONCE)
-        self._client: httpx.AsyncClient | None = None
 
-    async def fetch(self, url: str, *, folder: str, name: str) -> str:
-        """Copy `url` into `folder` and give the file's path; the extension survives, the name is made safe.
+    async def fetch(self, url: str, *, folder: str, name: str, budget: Budget) -> str:
+        """Copy `url` into `folder` and give the file's path; its name and extension survive, made safe.
 
         `name` is the input's, for errors. Raises FetchError; a partial file is left to the owner of `folder`.
         """
         scheme = url.partition(":")[0].lower()
         async with self._slots:
-            if scheme == "data":
-                return await asyncio.to_thread(self._from_data, url, folder, name)
-            if scheme in ("http", "https"):
-                try:
-                    # Not asyncio.wait_for: its single cancel may be lost in anyio, below httpx, and it waits for ever.
-                    with anyio.fail_after(_TOTAL_S):
-                        return await self._from_http(url, folder, name)
-                except TimeoutError as error:
-                    raise FetchError(f"{name}: the download took longer than {_TOTAL_S:.0f} seconds") from error
-        raise FetchError(f"{name}: {scheme}: URLs are not supported; use http, https or data")
+            try:
+                if scheme == "data":
+                    return await asyncio.to_thread(_write_data, url, folder, name, budget)
+                self._schemes.check(url)
+                return await three_times(lambda: self._fetch(scheme, url, folder, budget), total_s=self.limits.total_s)
+            except TransferError as error:
+                raise FetchError(f"{name}: {error}") from error
+            except OSError as error:
+                raise FetchError(f"{name}: the file cannot be stored: {error.strerror}") from error
 
     async def close(self) -> None:
         """Give the connections back."""
-        if self._client is not None:
-            await self._client.aclose()
+        await self._schemes.close()
 
-    def _from_data(self, url: str, folder: str, name: str) -> str:
-        head, comma, payload = url[5:].partition(",")
-        if not comma:
-            raise FetchError(f"{name}: the data URL has no comma")
-        media_type, *parameters = head.split(";")
-        if "base64" in (item.strip().lower() for item in parameters):
-            if len(payload) * 3 // 4 > self._max_bytes + 2:
-                raise self._too_large(name)
-            try:
-                content = base64.b64decode(urllib.parse.unquote_to_bytes(payload), validate=True)
-            except (binascii.Error, ValueError) as error:
-                raise FetchError(f"{name}: the data URL is not valid base64") from error
-        else:
-            content = urllib.parse.unquote_to_bytes(payload)
-        if len(content) > self._max_bytes:
-            raise self._too_large(name)
-        extension = mimetypes.guess_extension(media_type.strip().lower() or "text/plain") or ""
-        path = _new_file(folder, f"{name}{extension}")
-        Path(path).write_bytes(content)
-        return path
-
-    async def _from_http(self, url: str, folder: str, name: str) -> str:
-        if self._client is None:
-            timeout = httpx.Timeout(_READ_S, connect=_CONNECT_S)
-            self._client = httpx.AsyncClient(
-                # Any address, as yet: what is gained here is that a cancel in the middle of a connect loses nothing.
-                transport=open_transport(AddressPolicy(allows_all=True)),
-                timeout=timeout,
-                follow_redirects=True,
-                max_redirects=_MAX_REDIRECTS,
-            )
+    async def _fetch(self, scheme: str, url: str, folder: str, budget: Budget) -> str:
+        kept = self._cache.find(url) if self._cache is not None else None
+        source = self._schemes.source(scheme)
         try:
-            async with self._client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response:
-                if response.status_code >= 400:
-                    raise FetchError(f"{name}: the download answered {response.status_code}")
-                path = _new_file(folder, _file_name(str(response.url), response.headers.get("content-type", "")))
-                await self._save(response, path, name)
+            async with source.open(url, etag=kept.etag if kept else None) as opened:
+                path = new_path(folder, safe_name(opened.name, media_type=opened.media_type))
+                size = await _save(opened, path, budget)
+                if self._cache is not None and opened.etag:
+                    await asyncio.to_thread(self._cache.add, url, path=path, etag=opened.etag, size=size)
                 return path
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise FetchError(f"{name}: the download failed ({type(error).__name__})") from error
-
-    async def _save(self, response: httpx.Response, path: str, name: str) -> None:
-        total = 0
-        with open(path, "wb") as file:
-            async for chunk in response.aiter_bytes(_CHUNK):
-                total += len(chunk)
-                if total > self._max_bytes:
-                    raise self._too_large(name)
-                file.write(chunk)
-
-    def _too_large(self, name: str) -> FetchError:
-        return FetchError(f"{name}: the file is larger than {self._max_bytes} bytes")
+        except NotModified:
+            assert kept is not None, "nobody asked"
+            return await _copy(kept, folder, budget)
 
 
-def _file_name(url: str, content_type: str) -> str:
-    name = urllib.parse.unquote(urllib.parse.urlsplit(url).path).rpartition("/")[2]
-    if not os.path.splitext(name)[1]:
-        name += mimetypes.guess_extension(content_type.partition(";")[0].strip()) or ""
-    return name
-
-
-def _new_file(folder: str, name: str) -> str:
-    """Make an empty file in a new folder inside `folder`: namesakes do not meet. `name` is made safe and short."""
-    safe = re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".-") or "file"
-    stem, extension = os.path.splitext(safe)
-    path = os.path.join(tempfile.mkdtemp(dir=folder), stem[: _MAX_NAME_BYTES - len(extension[:20])] + extension[:20])
-    Path(path).touch()
+async def _copy(kept: CachedFile, folder: str, budget: Budget) -> str:
+    budget.take(kept.size)
+    path = new_path(folder, kept.name)
+    try:
+        await asyncio.to_thread(clone, kept.path, path)
+    except FileNotFoundError as error:
+        # Given up for others meanwhile.
+        budget.give_back(kept.size)
+        raise TransferError("the cached file is gone", is_passing=True) from error
     return path
+
+
+async def _save(opened: Opened, path: str, budget: Budget) -> int:
+    """Write what comes to `path` and give its size; no more than the budget allows, which a failure gives back."""
+    if opened.size is not None and opened.size > budget.next_bytes:
+        raise too_large(budget.next_bytes)
+    taken = 0
+    try:
+        with open(path, "wb") as file:
+            async for chunk in opened.chunks:
+                if taken + len(chunk) > budget.file_bytes:
+                    raise too_large(budget.file_bytes)
+                budget.take(len(chunk))
+                taken += len(chunk)
+                await asyncio.to_thread(file.write, chunk)
+        if opened.size is not None and taken != opened.size:
+            raise TransferError(f"the file ended after {taken} of {opened.size} bytes", is_passing=True)
+    except BaseException:
+        budget.give_back(taken)
+        os.truncate(path, 0)
+        raise
+    return taken
+
+
+def _write_data(url: str, folder: str, name: str, budget: Budget) -> str:
+    found = DataUrl(url)
+    path = new_path(folder, safe_name(found.name or name, media_type=found.media_type))
+    budget.take(found.write(path, budget.next_bytes))
+    return path
+
+
+def new_path(folder: str, name: str) -> str:
+    """A place for a file of a safe name, in a new folder inside `folder`: namesakes do not meet."""
+    return os.path.join(tempfile.mkdtemp(dir=folder), name)

@@ -4,23 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from cog.json_values import is_value_of
 from cog.spec import PredictorSpec, TypeSpec
 from cog.validation import URL_PATTERN
-from cog_server.files.fetch import FileFetcher
+from cog_server.files.fetch import FetchError, FileFetcher
+from cog_server.files.schemes import SCHEMES
 
 Place = list[Any]
+MAX_FILES = 10_000
+# `name:password@` in an http URL.
+_CREDENTIALS = re.compile(r"^(https?://)[^/?#]*@", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file that came with the request: where it lies, and its size in bytes."""
+
+    path: str
+    size: int
 
 
 async def localize(
-    spec: PredictorSpec, given: dict[str, Any], *, fetcher: FileFetcher, folder: str
+    spec: PredictorSpec,
+    given: dict[str, Any],
+    *,
+    fetcher: FileFetcher,
+    folder: str,
+    uploads: Mapping[str, Upload],
 ) -> tuple[dict[str, Any], list[Place]]:
     """Give `given` with every file's URL replaced by the path of its copy in `folder`, and the places of these files.
 
-    A place is the keys and indexes that lead to it. Raises FetchError.
+    A place is the keys and indexes that lead to it. `uploads` are there already. Raises FetchError.
     """
     result = {name: _copy(value) for name, value in given.items()}
     places = [
@@ -38,21 +56,33 @@ async def localize(
             if fetched:
                 result.update(_copy(default))
                 places += fetched
-    urls = [_holder(result, place)[place[-1]] for place in places]
-    paths = await _all([fetcher.fetch(url, folder=folder, name=at[0]) for url, at in zip(urls, places, strict=True)])
+    if len(places) > MAX_FILES:
+        raise FetchError(f"{places[MAX_FILES][0]}: an input has at most {MAX_FILES} files, not {len(places)}")
+    budget = fetcher.limits.budget()
+    for upload in uploads.values():
+        budget.take(upload.size)
+
+    async def path_of(url: str, name: str) -> str:
+        if url in uploads:
+            return uploads[url].path
+        return await fetcher.fetch(url, folder=folder, name=name, budget=budget)
+
+    paths = await _all([path_of(_holder(result, place)[place[-1]], place[0]) for place in places])
     for place, path in zip(places, paths, strict=True):
         _holder(result, place)[place[-1]] = path
     return result, places
 
 
 def redact(spec: PredictorSpec, given: dict[str, Any]) -> dict[str, Any]:
-    """Give `given` as it may be shown: secrets as stars."""
+    """Give `given` as it may be shown: secrets as stars, also those in the URL of a file."""
     return {item.name: _redacted(item.type, given[item.name]) for item in spec.inputs if item.name in given}
 
 
 def _redacted(spec: TypeSpec, value: Any) -> Any:
     if spec.kind == "secret" and isinstance(value, str):
         return "**********"
+    if spec.kind in ("path", "file") and isinstance(value, str):
+        return _CREDENTIALS.sub(r"\1**********@", value) if value[:4].lower() == "http" else value
     if spec.kind == "union":
         # By every member: what may be a secret is not shown.
         for member in spec.items:
@@ -114,7 +144,7 @@ def _file_places(spec: TypeSpec, value: Any) -> list[Place]:
 
 
 def _is_fetched(text: str) -> bool:
-    return re.match("(https?|data):", text, re.IGNORECASE) is not None
+    return text.partition(":")[0].lower() in SCHEMES
 
 
 def _is_url(text: str) -> bool:

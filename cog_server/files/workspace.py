@@ -21,9 +21,13 @@ class Workspace:
 
     def new_folder(self) -> str:
         """Make a folder for a prediction. Raises OSError."""
-        if self._root is None:
-            self._root = tempfile.mkdtemp(prefix=f"cog-server-{os.getpid()}-")
-        return tempfile.mkdtemp(dir=self._root)
+        return tempfile.mkdtemp(dir=self._made_root())
+
+    def cache_folder(self) -> str:
+        """A folder for what outlives predictions. Raises OSError."""
+        folder = os.path.join(self._made_root(), "cache")
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        return folder
 
     async def remove(self, folder: str) -> None:
         """Delete a prediction's folder and all that is in it."""
@@ -36,6 +40,11 @@ class Workspace:
         """Delete what is left."""
         if self._root is not None:
             shutil.rmtree(self._root, ignore_errors=True)
+
+    def _made_root(self) -> str:
+        if self._root is None:
+            self._root = tempfile.mkdtemp(prefix=f"cog-server-{os.getpid()}-")
+        return self._root
 
     def sweep(self) -> None:
         """Delete what killed servers left behind. To be called before the first folder is made."""

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -13,15 +14,17 @@ from fastapi import FastAPI
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
 
-from cog.spec import FieldSpec, PredictorSpec
-from cog.strict_json import JSONError, loads
+from cog.spec import PredictorSpec
 from cog_server.archive import Archive, DuplicateId
+from cog_server.files.room import FileRoom
 from cog_server.predictions import Prediction, Status
 from cog_server.routes.answers import JSON, json_answer, problem
+from cog_server.routes.forms import FORM, Form, FormReader, FormRefused
 from cog_server.routes.pages import next_page, read_page
 from cog_server.routes.prefer import Preference, read_preference
 from cog_server.routes.requests import InputValidator, Refused, bare, envelope, read_json
 from cog_server.routes.streams import EVENT_STREAM, stream_of, stream_of_record
+from cog_server.routes.words import input_of_words
 from cog_server.runner import AtCapacity, JobRunner, NotReady, Request
 from cog_server.settings import Settings
 from cog_server.store.base import StoreError
@@ -33,10 +36,15 @@ _RETRY_AFTER_S = 1
 
 
 def add_prediction_routes(
-    app: FastAPI, settings: Settings, supervisor: Supervisor, runner: JobRunner, archive: Archive
+    app: FastAPI,
+    settings: Settings,
+    supervisor: Supervisor,
+    runner: JobRunner,
+    archive: Archive,
+    files: FileRoom,
 ) -> None:
     """Add the paths that run predictions to `app`."""
-    routes = _Routes(settings, supervisor, runner, archive)
+    routes = _Routes(settings, supervisor, runner, archive, files)
     noun = routes.noun
     app.add_route(f"/{noun}s", routes.all, methods=["GET", "POST"])
     app.add_route(f"/{noun}s/{{prediction_id}}", routes.one, methods=["GET", "PUT", "DELETE"])
@@ -46,11 +54,15 @@ def add_prediction_routes(
 
 
 class _Routes:
-    def __init__(self, settings: Settings, supervisor: Supervisor, runner: JobRunner, archive: Archive) -> None:
+    def __init__(
+        self, settings: Settings, supervisor: Supervisor, runner: JobRunner, archive: Archive, files: FileRoom
+    ) -> None:
         self._settings = settings
         self._supervisor = supervisor
         self._runner = runner
         self._archive = archive
+        self._files = files
+        self._forms = FormReader(files, max_text_bytes=settings.max_body_bytes)
         self.noun = "training" if settings.mode == "train" else "prediction"
         self._validator: InputValidator | None = None
 
@@ -76,7 +88,7 @@ class _Routes:
     async def _guarded(self, answer: Coroutine[Any, Any, Response]) -> Response:
         try:
             return await answer
-        except Refused as refused:
+        except (Refused, FormRefused) as refused:
             return refused.response
         except NotReady as error:
             headers = {"Connection": "close"} if self._runner.is_draining else {}
@@ -90,9 +102,14 @@ class _Routes:
             return problem(503, "the store cannot be read", retry_after_s=_RETRY_AFTER_S)
 
     async def _create(self, request: HTTPRequest, path_id: str | None) -> Response:
-        validator = self._known_validator()
-        body = await read_json(request, max_bytes=self._settings.max_body_bytes)
-        wanted = envelope(body, validator, path_id=path_id, headers=request.headers)
+        spec = self._known_spec()
+        if not is_form(request):
+            return await self._run(request, await self._read_json(request), path_id)
+        async with self._forms.read(request, spec) as form:
+            return await self._run(request, form.value, path_id, form)
+
+    async def _run(self, request: HTTPRequest, body: Any, path_id: str | None, form: Form | None = None) -> Response:
+        wanted = envelope(body, self._validator_of(), path_id=path_id, headers=request.headers, check=self._files.check)
         preference = read_preference(request.headers.getlist("prefer"))
         prediction = self._archive.live(path_id) if path_id is not None else None
         if prediction is None and path_id is not None:
@@ -101,7 +118,7 @@ class _Routes:
                 return stream_of_record(kept) if _wants_stream(request) else Response(kept, media_type=JSON)
         if prediction is None:
             try:
-                prediction = await self._runner.submit(wanted, is_detached=preference.is_detached)
+                prediction = await self._submit(wanted, form, is_detached=preference.is_detached)
             except DuplicateId:
                 # Another PUT of this id came first, while the store was asked.
                 prediction = self._archive.live(path_id) if path_id is not None else None
@@ -144,19 +161,35 @@ class _Routes:
         return problem(404, f"there is no {self.noun} of this id")
 
     async def _predict(self, request: HTTPRequest) -> Response:
-        validator = self._known_validator()
-        prediction = await self._runner.submit(await self._bare_request(request, validator))
+        spec = self._known_spec()
+        if is_form(request):
+            async with self._forms.read(request, spec) as form:
+                wanted = bare(form.value.get("input") or {}, self._validator_of())
+                return await self._output(await self._submit(wanted, form), request)
+        body = await self._read_json(request)
+        if request.method == "GET" and not body:
+            words = parse_qsl(request.url.query, keep_blank_values=True, max_num_fields=1000)
+            wanted = bare(input_of_words(spec, words), self._validator_of(), place="query")
+        else:
+            wanted = bare(body, self._validator_of())
+        return await self._output(await self._submit(wanted), request)
+
+    async def _output(self, prediction: Prediction, request: HTTPRequest) -> Response:
         await self._wait(prediction, request, None)
         if prediction.status is Status.SUCCEEDED:
             return Response(b'{"output":' + prediction.output_json() + b"}", media_type=JSON)
         return problem(500, prediction.error or f"the prediction was {prediction.status.value}")
 
-    async def _bare_request(self, request: HTTPRequest, validator: InputValidator) -> Request:
-        body = await read_json(request, max_bytes=self._settings.max_body_bytes)
-        spec = self._supervisor.spec
-        if request.method == "GET" and not body and spec is not None:
-            return bare(query_input(spec, request.url.query), validator, place="query")
-        return bare(body, validator)
+    async def _read_json(self, request: HTTPRequest) -> Any:
+        return await read_json(request, max_bytes=self._settings.max_body_bytes)
+
+    async def _submit(self, wanted: Request, form: Form | None = None, *, is_detached: bool = False) -> Prediction:
+        """Hand a request to the runner, which from then on owns the files that came with it."""
+        if form is None:
+            return await self._runner.submit(wanted, is_detached=is_detached)
+        prediction = await self._runner.submit(replace(wanted, arrival=form.arrival), is_detached=is_detached)
+        form.is_kept = True
+        return prediction
 
     async def _wait(self, prediction: Prediction, request: HTTPRequest, wait_s: float | None) -> None:
         """Return when the prediction has ended, or after `wait_s`. It is canceled if the last client leaves early."""
@@ -171,37 +204,21 @@ class _Routes:
                 gone.cancel()
                 ended.cancel()
 
-    def _known_validator(self) -> InputValidator:
+    def _known_spec(self) -> PredictorSpec:
         spec = self._supervisor.spec
         if spec is None:
             raise NotReady(self._supervisor.reason)
+        return spec
+
+    def _validator_of(self) -> InputValidator:
         if self._validator is None:
-            self._validator = InputValidator(spec, unknown_inputs=self._settings.unknown_inputs)
+            self._validator = InputValidator(self._known_spec(), unknown_inputs=self._settings.unknown_inputs)
         return self._validator
 
 
-def query_input(spec: PredictorSpec, query: str) -> dict[str, object]:
-    """The input in a query string: each value is read as its input's type; a repeated name makes a list."""
-    fields = {item.name: item for item in spec.inputs}
-    result: dict[str, object] = {}
-    for name, text in parse_qsl(query, keep_blank_values=True, max_num_fields=1000):
-        item = fields.get(name)
-        value = text if item is None else _query_value(item, text)
-        if item is not None and item.type.kind in ("list", "set", "tuple") and not isinstance(value, list):
-            earlier = result.get(name)
-            value = [*earlier, value] if isinstance(earlier, list) else [value]
-        result[name] = value
-    return result
-
-
-def _query_value(item: FieldSpec, text: str) -> object:
-    kind = item.type.items[0].kind if item.type.kind in ("list", "set") else item.type.kind
-    if kind in ("str", "path", "file", "secret", "datetime", "date") and not text.startswith("["):
-        return text
-    try:
-        return loads(text.encode("utf-8", "replace"))
-    except JSONError:
-        return text
+def is_form(request: HTTPRequest) -> bool:
+    """Whether the body is a form with files."""
+    return request.headers.get("content-type", "").lower().startswith(FORM)
 
 
 def _wants_stream(request: HTTPRequest) -> bool:

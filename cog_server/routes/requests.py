@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
@@ -15,6 +15,7 @@ from starlette.responses import Response
 from cog.spec import PredictorSpec
 from cog.strict_json import JSONError, loads
 from cog.validation import clean_errors, input_schema
+from cog_server.files.destination import DestinationError, OutputPath, read_output_path
 from cog_server.routes.answers import JSON, problem
 from cog_server.runner import Request
 from cog_server.webhooks.hook import HookError, read_hook
@@ -86,17 +87,31 @@ def _too_large(max_bytes: int) -> Response:
 
 
 def envelope(
-    value: Any, validator: InputValidator, *, path_id: str | None = None, headers: Mapping[str, str] | None = None
+    value: Any,
+    validator: InputValidator,
+    *,
+    path_id: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    check: Callable[[OutputPath], None] = lambda path: None,
 ) -> Request:
-    """The request in an envelope `{"input": ..., "id": ..., "context": ..., "webhook": ...}`.
+    """The request in an envelope `{"input": ..., "id": ..., "context": ..., "webhook": ..., "output_path": ...}`.
 
-    `headers` are those of the HTTP request. Raises Refused (422) with every error.
+    `headers` are those of the HTTP request; `check` raises DestinationError where outputs cannot go. Raises Refused
+    (422) with every error.
     """
     if not isinstance(value, dict):
         raise Refused(problem(422, [_error(["body"], "Input should be an object", "dict_type")]))
     wanted = value.get("input")
     given, errors = validator.check({} if wanted is None else wanted, ("body", "input"))
     errors += _envelope_errors(value, path_id)
+    output_paths = []
+    for name in ("output_path", "output_file_prefix"):
+        if value.get(name) is not None:
+            try:
+                output_paths.append(read_output_path(value[name]))
+                check(output_paths[-1])
+            except DestinationError as error:
+                errors.append(_error(["body", name, *error.place], str(error), "output_path"))
     hook = None
     try:
         hook = read_hook(value.get("webhook"), value.get("webhook_events_filter"), headers or {})
@@ -110,6 +125,7 @@ def envelope(
         context=value.get("context") or {},
         deadline_s=_seconds_until(value.get("deadline")),
         hook=hook,
+        output_path=output_paths[0] if output_paths else None,
     )
 
 
