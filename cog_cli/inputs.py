@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import mimetypes
-import os
-import stat
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +15,36 @@ from cog.spec import CONTAINERS, FieldSpec, PredictorSpec, TypeSpec
 from cog.strict_json import JSONError, loads
 from cog.validation import clean_errors, input_schema
 from cog_cli.errors import CogError, UsageError
+from cog_cli.uploads import Upload, find_upload
 
-# The server takes bodies of 100 MiB; base64 makes a third more of a file.
-MAX_FILE_BYTES = 70 * 1024 * 1024
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
-def read_inputs(pairs: tuple[str, ...], document: str | None, spec: PredictorSpec | None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Inputs:
+    """The JSON input of a prediction. Where a file belongs, `values` have the reference of one of `uploads`."""
+
+    values: dict[str, Any]
+    uploads: tuple[Upload, ...] = ()
+
+
+def read_inputs(pairs: tuple[str, ...], document: str | None, spec: PredictorSpec | None) -> Inputs:
     """The input that `-i name=value` pairs, or a JSON document, come to.
 
     `spec` is None for an image of another tool: then values stay what they look like, and the server checks them.
     Raises UsageError for words that cannot be read, CogError for values that the predictor does not take.
     """
     split = [_split(pair) for pair in pairs]
+    files = _Files([text for _, text in split])
     if document is not None:
         given = _read_document(document)
     elif spec is None:
-        given = {name: _guess(name, text) for name, text in split}
+        given = {name: _guess(name, text, files) for name, text in split}
     else:
-        given = _from_pairs(split, spec)
+        given = _from_pairs(split, spec, files)
     if spec is not None:
         _check(given, spec)
-    return given
+    return Inputs(given, tuple(files.uploads))
 
 
 def check_words(pairs: tuple[str, ...], document: str | None) -> None:
@@ -61,7 +66,34 @@ def _split(pair: str) -> tuple[str, str]:
     return name.strip(), text
 
 
-def _from_pairs(pairs: list[tuple[str, str]], spec: PredictorSpec) -> dict[str, Any]:
+class _Files:
+    """The files that `@path` names. `texts` are all that the person typed."""
+
+    def __init__(self, texts: list[str]) -> None:
+        self._texts = texts
+        self.uploads: list[Upload] = []
+
+    def send(self, name: str, text: str) -> str:
+        """What stands for `@path` where the server puts a file in its place; any other text is a URL as it is."""
+        if not text.startswith("@"):
+            return text
+        upload = find_upload(name, Path(text[1:]).expanduser(), self._new_part())
+        self.uploads.append(upload)
+        return upload.reference
+
+    def embed(self, name: str, text: str) -> str:
+        """`@path` as a data: URL, for where the server takes any text as it is."""
+        return find_upload(name, Path(text[1:]).expanduser(), "").data_url() if text.startswith("@") else text
+
+    def _new_part(self) -> str:
+        """A name that nobody typed: what looks like its reference must not become the file."""
+        part = f"file{len(self.uploads)}"
+        while any(f"upload:{part}" in text for text in self._texts):
+            part += "-"
+        return part
+
+
+def _from_pairs(pairs: list[tuple[str, str]], spec: PredictorSpec, files: _Files) -> dict[str, Any]:
     fields = {field.name: field for field in spec.inputs}
     result: dict[str, Any] = {}
     for name, text in pairs:
@@ -73,19 +105,21 @@ def _from_pairs(pairs: list[tuple[str, str]], spec: PredictorSpec) -> dict[str, 
         if is_list and not text.startswith("["):
             items = field.type.items or (TypeSpec("any"),)
             position = min(len(result.get(name, ())), len(items) - 1)
-            result.setdefault(name, []).append(_value(field, items[position], text))
+            result.setdefault(name, []).append(_value(field, items[position], text, files))
         elif name in result:
             raise CogError(f"the input {name} is given twice, and it is no list")
         else:
-            result[name] = _value(field, field.type, text)
+            result[name] = _value(field, field.type, text, files)
     return result
 
 
-def _value(field: FieldSpec, spec: TypeSpec, text: str) -> Any:
+def _value(field: FieldSpec, spec: TypeSpec, text: str, files: _Files) -> Any:
     """One value of `-i`, read as its type. What cannot be read stays text, and the check that follows says so."""
     kind = spec.kind
-    if kind in ("path", "file") or (kind == "any" and text.startswith("@")):
-        return _file_url(field.name, text)
+    if kind in ("path", "file"):
+        return files.send(field.name, text)
+    if kind == "any" and text.startswith("@"):
+        return files.embed(field.name, text)
     if text == "" and spec.nullable and kind not in ("str", "secret", "any"):
         return None
     if kind in CONTAINERS and kind not in ("union", "literal", "enum"):
@@ -98,7 +132,7 @@ def _value(field: FieldSpec, spec: TypeSpec, text: str) -> Any:
     if kind in ("str", "secret", "datetime", "date"):
         return text
     if kind == "union":
-        return _union_value(field, spec, text)
+        return _union_value(field, spec, text, files)
     return _json_or_text(text)
 
 
@@ -115,10 +149,12 @@ def _chosen(values: tuple[Any, ...], text: str) -> Any:
     return text
 
 
-def _union_value(field: FieldSpec, spec: TypeSpec, text: str) -> Any:
+def _union_value(field: FieldSpec, spec: TypeSpec, text: str, files: _Files) -> Any:
     """What the text says in JSON, if a member takes that; otherwise the text itself."""
     if text.startswith("@") and any(item.kind in ("path", "file") for item in spec.items):
-        return _file_url(field.name, text)
+        # The server takes the first member that fits: where that is a text, a reference would stay one.
+        first = next(item for item in spec.items if is_value_of(item, text))
+        return files.send(field.name, text) if first.kind in ("path", "file") else files.embed(field.name, text)
     value = _json_or_text(text)
     return text if not is_value_of(spec, value) and is_value_of(spec, text) else value
 
@@ -130,36 +166,8 @@ def _json_or_text(text: str) -> Any:
         return text
 
 
-def _guess(name: str, text: str) -> Any:
-    return _file_url(name, text) if text.startswith("@") else _json_or_text(text)
-
-
-def _file_url(name: str, text: str) -> str:
-    """`@path` as a data URL; a URL as it is."""
-    if not text.startswith("@"):
-        return text
-    path = Path(text[1:]).expanduser()
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise CogError(f"the input {name}: {path} is not a regular file")
-        if status.st_size > MAX_FILE_BYTES:
-            raise CogError(
-                f"the input {name}: {path} is larger than {MAX_FILE_BYTES // 1024**2} MiB",
-                hint="Put it where the model can fetch it, and give its URL.",
-            )
-        content = _read(path)
-    except OSError as error:
-        raise CogError(f"the input {name}: {path} cannot be read: {error.strerror}") from error
-    media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
-
-
-def _read(path: Path) -> bytes:
-    """The whole file; no more than the limit and without waiting, whatever /proc calls a regular file."""
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    with open(handle, "rb") as file:
-        return file.read(MAX_FILE_BYTES) or b""
+def _guess(name: str, text: str, files: _Files) -> Any:
+    return files.send(name, text) if text.startswith("@") else _json_or_text(text)
 
 
 def _read_document(given: str) -> dict[str, Any]:

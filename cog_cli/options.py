@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import click
 
@@ -17,6 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _PLATFORM = re.compile(r"linux/(amd64|arm64)(/v\d+)?")
 _GPUS = re.compile(r"all|\d+|device=[\w.:,-]+")
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s\x00]+", re.IGNORECASE)
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9._/-]*[a-z0-9])?", re.IGNORECASE)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -40,6 +42,20 @@ def check_platform(context: click.Context, parameter: click.Parameter, value: st
     if value is not None and not _PLATFORM.fullmatch(value):
         raise click.BadParameter(f"{value!r} is not linux/amd64 or linux/arm64")
     return value
+
+
+def check_url(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """A click callback: a URL with a scheme and a place; the server knows which schemes it takes."""
+    if value is not None and not _is_url(value):
+        raise click.BadParameter(f"{value!r} is no URL, such as https://example.com/files/ or s3://bucket/folder")
+    return value
+
+
+def _is_url(text: str) -> bool:
+    try:
+        return _URL.fullmatch(text) is not None and bool(urlsplit(text).netloc or urlsplit(text).path)
+    except ValueError:
+        return False
 
 
 def _gpus(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from cog_cli.build import order_build
 from cog_cli.client import ModelClient
@@ -13,9 +14,12 @@ from cog_cli.console import console
 from cog_cli.engines.base import BuildOptions, Engine, Image, RunOptions
 from cog_cli.errors import CogError
 from cog_cli.inputs import check_words, read_inputs
-from cog_cli.outputs import write_output, write_prediction
+from cog_cli.output_files import find_files
+from cog_cli.outputs import OutputOptions, check_target, write_output, write_prediction
 from cog_cli.project import Project
 
+# Has the server say more of output files: their names, sizes and digests.
+_INFO = "COG_OUTPUT_INFO"
 _NOUNS = {"predict": "prediction", "train": "training"}
 
 
@@ -44,6 +48,7 @@ def run_prediction(
     Raises CogError, also if the prediction fails.
     """
     check_words(options.inputs, options.document)
+    check_target(options.output)
     if isinstance(source, str):
         engine = choose()
         image = engine.find(source)
@@ -61,7 +66,7 @@ def run_prediction(
             given = read_inputs(options.inputs, options.document, image.spec_of(options.mode))
     level = "debug" if console.is_debug else "error"
     run_options = RunOptions(
-        environment=("LOG_FORMAT=console", f"COG_LOG_LEVEL={level}", *options.environment),
+        environment=("LOG_FORMAT=console", f"COG_LOG_LEVEL={level}", f"{_INFO}=1", *_said(options)),
         gpus=options.gpus or ("all" if image.wants_gpu else None),
         gpus_asked=options.gpus is not None,
         mode=options.mode,
@@ -69,11 +74,21 @@ def run_prediction(
         on_notice=console.warn,
     )
     console.info("starting the model")
-    with engine.start(image, run_options) as model, ModelClient(model, token=_token(run_options)) as client:
+    token = _token(run_options)
+    with (
+        engine.start(image, run_options) as model,
+        ModelClient(model, token=token, progress=build.progress) as client,
+    ):
         client.wait_ready(options.setup_timeout_s)
         console.info(f"running the {_NOUNS[options.mode]}")
-        document = client.predict(given, mode=options.mode)
-    _show(document, image, options)
+        document = client.predict(given.values, uploads=given.uploads, mode=options.mode)
+    _show(document, image, options, progress=build.progress)
+
+
+def _said(options: PredictOptions) -> tuple[str, ...]:
+    """The environment that the person asked for, here or where cog was called."""
+    here = os.environ.get(_INFO)
+    return (*([f"{_INFO}={here}"] if here is not None else []), *options.environment)
 
 
 def _token(options: RunOptions) -> str | None:
@@ -83,17 +98,26 @@ def _token(options: RunOptions) -> str | None:
     return next((part.strip() for part in re.split(r"[,\n]", value) if part.strip()), None)
 
 
-def _show(document: dict[str, object], image: Image, options: PredictOptions) -> None:
+def _show(document: dict[str, Any], image: Image, options: PredictOptions, *, progress: str) -> None:
     succeeded = document.get("status") == "succeeded"
+    spec = image.spec_of(options.mode)
+    output = OutputOptions(
+        options.output,
+        find_files(document, spec.output if spec is not None else None),
+        is_text=spec is not None and spec.output.is_concatenated,
+        progress=progress,
+    )
     if options.document is not None:
-        write_prediction(document, options.output)
+        is_asked = any(item.partition("=")[0] == _INFO for item in _said(options))
+        shown = {key: value for key, value in document.items() if key != "output_info" or is_asked}
+        write_prediction(shown, output)
     elif succeeded:
-        spec = image.spec_of(options.mode)
-        is_text = spec is not None and spec.output.is_concatenated
-        output = document.get("output")
-        if options.mode == "train" and isinstance(output, dict) and set(output) == {"weights"}:
-            output = output["weights"]
-        write_output(output, options.output, is_text=is_text)
+        value = document.get("output")
+        if options.mode == "train" and isinstance(value, dict) and set(value) == {"weights"}:
+            value = value["weights"]
+            files = {place[1:]: file for place, file in output.files.items() if place[:1] == ("weights",)}
+            output = replace(output, files=files)
+        write_output(value, output)
     if not succeeded:
         reason = document.get("error") or "no reason was given"
         raise CogError(f"the {_NOUNS[options.mode]} {document.get('status')}: {reason}")

@@ -16,7 +16,7 @@ from cog_cli.project import load_project
 @click.argument("image", required=False)
 @click.option("-i", "--input", "inputs", metavar="NAME=VALUE", multiple=True, help="An input; name=@FILE for a file.")
 @click.option("--json", "document", metavar="JSON", help="The whole input: JSON, @FILE, or - for stdin.")
-@click.option("-o", "--output", metavar="FILE", help="Where to write the output.")
+@click.option("-o", "--output", metavar="FILE", help="Where to write the output: a file, or a FOLDER/ for all files.")
 @options.environment
 @options.gpus
 @options.setup_timeout
@@ -40,6 +40,7 @@ def command(
     """Run a prediction on IMAGE, or on the project in this folder, which is built first.
 
     Text goes to stdout, a file to output.EXT, anything else as JSON to stdout; the model's log goes to stderr.
+    Files are sent as they are, lists by repeating -i; a URL is fetched by the model's server.
     """
     wanted = PredictOptions(inputs, document, output, environment, gpus, setup_timeout)
     source = image or load_project(file)

@@ -17,6 +17,7 @@ from cog_cli.serve import serve_model
 @click.argument("image", required=False)
 @click.option("-p", "--port", type=click.IntRange(0, 65535), default=8393, show_default=True, help="0: any free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--upload-url", metavar="URL", callback=options.check_url, help="Where to put output files.")
 @options.environment
 @options.gpus
 @options.engine
@@ -27,6 +28,7 @@ def command(
     image: str | None,
     port: int,
     host: str,
+    upload_url: str | None,
     environment: tuple[str, ...],
     gpus: str | None,
     engine: str | None,
@@ -42,6 +44,7 @@ def command(
         host=host,
         port=port,
         source=None if isinstance(source, str) else source.root,
+        upload_url=upload_url,
         on_log=console.write,
         on_notice=console.warn,
     )

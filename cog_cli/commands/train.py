@@ -17,7 +17,12 @@ from cog_cli.project import load_project
 @click.option("-i", "--input", "inputs", metavar="NAME=VALUE", multiple=True, help="An input; name=@FILE for a file.")
 @click.option("--json", "document", metavar="JSON", help="The whole input: JSON, @FILE, or - for stdin.")
 @click.option(
-    "-o", "--output", metavar="FILE", default="weights", show_default=True, help="Where to write the weights."
+    "-o",
+    "--output",
+    metavar="FILE",
+    default="weights",
+    show_default=True,
+    help="Where to write the weights: a file, or a FOLDER/.",
 )
 @options.environment
 @options.gpus

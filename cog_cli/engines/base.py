@@ -108,7 +108,8 @@ class RunOptions:
     """How a model is run. `port` is on `host`, 0 for any free one; `gpus` is "all", a number or `device=...`.
 
     `gpus_asked`: the user named GPUs, so that doing without is an error. `source`: the project's folder, to be seen
-    in the image at /src. `on_log` takes the model's text, in pieces, on a thread of the engine's.
+    in the image at /src. `upload_url` is where the server puts output files, as this machine names it. `on_log` takes
+    the model's text, in pieces, on a thread of the engine's.
     """
 
     environment: tuple[str, ...] = ()
@@ -117,6 +118,7 @@ class RunOptions:
     host: str = "127.0.0.1"
     port: int = 0
     source: Path | None = None
+    upload_url: str | None = None
     mode: str = "predict"
     published: tuple[str, ...] = ()
     on_log: Callable[[str], None] = lambda text: None

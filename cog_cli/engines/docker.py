@@ -23,6 +23,7 @@ from cog_cli.engines.base import BuildOrder, GpuNotAvailable, Image, ImageNotFou
 from cog_cli.engines.buildx import find_docker
 from cog_cli.engines.connection import connect
 from cog_cli.engines.image_build import build_with_buildx
+from cog_cli.engines.upload_target import see_from_container
 from cog_cli.errors import CogError
 
 _PORT = 5000
@@ -143,13 +144,15 @@ class DockerEngine:
         ports: dict[str, Any] = {f"{_PORT}/tcp": (options.host, options.port or None)}
         volumes = {str(options.source): {"bind": "/src", "mode": "rw"}} if options.source else {}
         command = ["--x-mode", options.mode] if options.mode != "predict" else None
+        uploads = see_from_container(options)
         try:
             container = self._client.containers.create(
                 image.id,
                 command and ["/opt/cog/venv/bin/python", "-m", "cog_server", *command],
                 name=name,
                 labels={_LABEL_OWNER: "run"},
-                environment=list(options.environment),
+                environment=[*options.environment, *uploads.environment],
+                extra_hosts=uploads.extra_hosts,
                 ports=ports,
                 volumes=volumes,
                 device_requests=_device_requests(gpus),

@@ -224,6 +224,8 @@ def _environment(image: LocalImage, options: RunOptions) -> dict[str, str]:
     for item in options.environment:
         name, equals, value = item.partition("=")
         environment[name] = value if equals else os.environ.get(name, "")
+    if options.upload_url is not None:
+        environment["COG_OUTPUT_PATH"] = options.upload_url
     return environment
 
 

@@ -68,6 +68,8 @@ class Predictor(BasePredictor):
         (["predict", "--setup-timeout", "0"], 2, ["--setup-timeout"]),
         (["serve", "-p", "70000"], 2, ["-p", "65535"]),
         (["serve", "-p", "x"], 2, ["-p"]),
+        (["serve", "--upload-url", "files/"], 2, ["--upload-url", "s3://bucket/folder"]),
+        (["predict", "-o", "no/such/file"], 1, ["-o no/such/file", "no folder"]),
         (["exec"], 2, ["COMMAND"]),
         (["exec", "-p", "0", "ls"], 2, ["-p", "65535"]),
         (["push"], 1, ["no name", "image:"]),

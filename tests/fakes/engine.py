@@ -81,12 +81,15 @@ class _FakeModel:
                 self._answer(fake.health)
 
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                self._answer(fake.predict(body["input"]))
+                body = self.rfile.read(int(self.headers["content-length"]))
+                if self.headers["content-type"] != "application/json":
+                    self._answer({"error": "JSON only"}, 415)
+                else:
+                    self._answer(fake.predict(json.loads(body)["input"]))
 
-            def _answer(self, document: dict[str, Any]) -> None:
+            def _answer(self, document: dict[str, Any], status: int = 200) -> None:
                 content = json.dumps(document).encode()
-                self.send_response(200)
+                self.send_response(status)
                 self.send_header("content-length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)
