@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-floors lint format lab faults soak bench docs lock clean
+.PHONY: help install quickstart test test-floors lint format lab faults soak bench bench-peers docs lock clean
 
 help: ## Print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -49,6 +49,9 @@ soak: install ## Half an hour of mixed load on one server; its memory and descri
 
 bench: install ## Measure what the README states
 	$(BIN)/python -m benchmarks
+
+bench-peers: install ## Measure this server beside its peers, the same models behind each (wrk; about half an hour)
+	$(BIN)/python -m benchmarks.peers
 
 docs: install ## Write the generated parts of docs/ and the editor schema of cog.yaml
 	$(BIN)/python tools/write_docs.py
