@@ -18,12 +18,21 @@ class Budget:
         """The most that the next file may have."""
         return min(self.file_bytes, self._left)
 
+    def refusal(self) -> TransferError:
+        """The error of a file that has more than `next_bytes`: it names the limit that was reached."""
+        if self._left < self.file_bytes:
+            return self._all_too_large()
+        return TransferError(f"the file is larger than {self.file_bytes} bytes (COG_MAX_FILE_BYTES)")
+
     def take(self, size: int) -> None:
         """Count `size` bytes more. Raises TransferError if that is too much."""
         self._left -= size
         if self._left < 0:
-            raise TransferError(f"all files together are larger than {self._total_bytes} bytes (COG_MAX_INPUT_BYTES)")
+            raise self._all_too_large()
 
     def give_back(self, size: int) -> None:
         """Count `size` bytes less: a try that failed begins anew."""
         self._left += size
+
+    def _all_too_large(self) -> TransferError:
+        return TransferError(f"all files together are larger than {self._total_bytes} bytes (COG_MAX_INPUT_BYTES)")

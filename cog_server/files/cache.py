@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 import shutil
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,32 +32,38 @@ class InputCache:
         self._folder = folder
         self._max_bytes = max_bytes
         self._files: OrderedDict[str, CachedFile] = OrderedDict()
-        self._made = 0
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
 
     def find(self, url: str) -> CachedFile | None:
         """What is kept of a URL, used now."""
         key = _key(url)
-        if key in self._files:
-            self._files.move_to_end(key)
-        return self._files.get(key)
+        with self._lock:
+            if key in self._files:
+                self._files.move_to_end(key)
+            return self._files.get(key)
 
     def add(self, url: str, *, path: str, etag: str, size: int) -> None:
-        """Keep a copy of a file that was fetched. Blocks while it copies; raises OSError."""
+        """Keep a copy of a file that was fetched. On any thread: it blocks while it copies; raises OSError."""
         if size > self._max_bytes:
             return
-        self._made += 1
-        kept = CachedFile(os.path.join(self._folder(), str(self._made)), os.path.basename(path), etag, size)
+        kept = CachedFile(os.path.join(self._folder(), str(next(self._numbers))), os.path.basename(path), etag, size)
         try:
             clone(path, kept.path)
         except OSError:
             _remove(kept.path)
             raise
-        old = self._files.pop(_key(url), None)
-        self._files[_key(url)] = kept
-        if old is not None:
-            _remove(old.path)
-        while sum(each.size for each in self._files.values()) > self._max_bytes:
-            _remove(self._files.popitem(last=False)[1].path)
+        for each in self._exchange(_key(url), kept):
+            _remove(each.path)
+
+    def _exchange(self, key: str, kept: CachedFile) -> list[CachedFile]:
+        """Put a file in the first place and give those that make room for it."""
+        with self._lock:
+            gone = [self._files.pop(key)] if key in self._files else []
+            self._files[key] = kept
+            while sum(each.size for each in self._files.values()) > self._max_bytes:
+                gone.append(self._files.popitem(last=False)[1])
+            return gone
 
 
 def clone(source: str, target: str) -> None:

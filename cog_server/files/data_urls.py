@@ -16,6 +16,10 @@ _MAX_HEAD = 4096
 _SPACE = re.compile(r"[ \t\r\n\f]+")
 
 
+class TooLarge(TransferError):
+    """The content has more bytes than it may."""
+
+
 class DataUrl:
     """One `data:` URL: its `media_type`, and the `name` that a parameter gives it, "" if none does."""
 
@@ -32,13 +36,13 @@ class DataUrl:
         self._start = comma + 1
 
     def write(self, path: str, max_bytes: int) -> int:
-        """Write the content to a file and give its size. Raises TransferError, and OSError.
+        """Write the content to a file and give its size. Raises TransferError, TooLarge among them, and OSError.
 
         By the length of the text first, then in pieces: neither the text nor the content is held a second time.
         """
         length = len(self._url) - self._start
         if (length * 3 // 4 if self._is_base64 else length // 3) > max_bytes + 2:
-            raise too_large(max_bytes)
+            raise TooLarge(f"it has more than {max_bytes} bytes")
         if not self._is_base64:
             return _save(path, [unquote_to_bytes(self._url[self._start :])], max_bytes)
         try:
@@ -57,11 +61,6 @@ def data_url(media_type: str, content: bytes) -> str:
     return f"data:{media_type};base64,{pybase64.b64encode_as_string(content)}"
 
 
-def too_large(max_bytes: int) -> TransferError:
-    """A file has more than `max_bytes`."""
-    return TransferError(f"the file is larger than {max_bytes} bytes (COG_MAX_FILE_BYTES)")
-
-
 def _decoded(text: str, start: int) -> Iterator[bytes]:
     for offset in range(start, len(text), _PIECE):
         yield pybase64.b64decode(text[offset : offset + _PIECE], validate=True)
@@ -73,6 +72,6 @@ def _save(path: str, pieces: Iterable[bytes], max_bytes: int) -> int:
         for piece in pieces:
             written += len(piece)
             if written > max_bytes:
-                raise too_large(max_bytes)
+                raise TooLarge(f"it has more than {max_bytes} bytes")
             file.write(piece)
     return written

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import tempfile
 from dataclasses import dataclass
 
 from cog_server.files.budget import Budget
 from cog_server.files.cache import CachedFile, InputCache, clone
-from cog_server.files.data_urls import DataUrl, too_large
+from cog_server.files.data_urls import DataUrl, TooLarge
 from cog_server.files.names import safe_name
 from cog_server.files.schemes import Schemes
 from cog_server.files.transfer import NotModified, Opened, TransferError
@@ -73,7 +74,9 @@ class FileFetcher:
                 path = new_path(folder, safe_name(opened.name, media_type=opened.media_type))
                 size = await _save(opened, path, budget)
                 if self._cache is not None and opened.etag:
-                    await asyncio.to_thread(self._cache.add, url, path=path, etag=opened.etag, size=size)
+                    # Without room to keep it, it is there all the same.
+                    with contextlib.suppress(OSError):
+                        await asyncio.to_thread(self._cache.add, url, path=path, etag=opened.etag, size=size)
                 return path
         except NotModified:
             assert kept is not None, "nobody asked"
@@ -95,13 +98,13 @@ async def _copy(kept: CachedFile, folder: str, budget: Budget) -> str:
 async def _save(opened: Opened, path: str, budget: Budget) -> int:
     """Write what comes to `path` and give its size; no more than the budget allows, which a failure gives back."""
     if opened.size is not None and opened.size > budget.next_bytes:
-        raise too_large(budget.next_bytes)
+        raise budget.refusal()
     taken = 0
     try:
         with open(path, "wb") as file:
             async for chunk in opened.chunks:
                 if taken + len(chunk) > budget.file_bytes:
-                    raise too_large(budget.file_bytes)
+                    raise budget.refusal()
                 budget.take(len(chunk))
                 taken += len(chunk)
                 await asyncio.to_thread(file.write, chunk)
@@ -117,7 +120,10 @@ async def _save(opened: Opened, path: str, budget: Budget) -> int:
 def _write_data(url: str, folder: str, name: str, budget: Budget) -> str:
     found = DataUrl(url)
     path = new_path(folder, safe_name(found.name or name, media_type=found.media_type))
-    budget.take(found.write(path, budget.next_bytes))
+    try:
+        budget.take(found.write(path, budget.next_bytes))
+    except TooLarge as error:
+        raise budget.refusal() from error
     return path
 
 

@@ -13,6 +13,7 @@ from cog.spec import PredictorSpec, TypeSpec
 from cog.validation import URL_PATTERN
 from cog_server.files.fetch import FetchError, FileFetcher
 from cog_server.files.schemes import SCHEMES
+from cog_server.files.stopping import stop
 
 Place = list[Any]
 MAX_FILES = 10_000
@@ -105,8 +106,8 @@ async def _all(pending: list[Coroutine[Any, Any, str]]) -> list[str]:
     try:
         return await asyncio.gather(*tasks)
     except BaseException:
-        for task in tasks:
-            task.cancel()
+        await stop(tasks)
+        # Asked for their errors, or asyncio says that nobody did.
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
 

@@ -15,6 +15,7 @@ from typing import Any
 from cog_server.files.data_urls import data_url
 from cog_server.files.destination import Destination, PlacedFile
 from cog_server.files.names import media_type_of, safe_name
+from cog_server.files.stopping import stop
 from cog_server.files.transfer import OutgoingFile, TransferError
 
 _MAX_AT_ONCE = 8
@@ -88,9 +89,11 @@ class OutputStore:
             ]
             return await asyncio.gather(*tasks)
         except BaseException:
-            await _stop(tasks)
-            done = [task.result() for task in tasks if not task.cancelled() and task.exception() is None]
-            await asyncio.shield(_take_back(destination, [each.placed for each in done]))
+            try:
+                await stop(tasks)
+            finally:
+                done = [task.result() for task in tasks if not task.cancelled() and task.exception() is None]
+                await asyncio.shield(_take_back(destination, [each.placed for each in done]))
             raise
 
     async def _put(self, destination: Destination, target: str, place: list[Any], path: str) -> _Put:
@@ -138,14 +141,6 @@ class OutputStore:
             yield OutgoingFile(path, name, media_type_of(name), size, handle, modified_ns, self._with_info)
         finally:
             os.close(handle)
-
-
-async def _stop(tasks: list[asyncio.Task[_Put]]) -> None:
-    """End tasks, however often they must be told: anyio, below httpx, may lose a cancel."""
-    while pending := [task for task in tasks if not task.done()]:
-        for task in pending:
-            task.cancel()
-        await asyncio.wait(pending, timeout=0.5)
 
 
 async def _take_back(destination: Destination, placed: list[PlacedFile]) -> None:

@@ -11,7 +11,7 @@ import importlib
 
 from tests.faults.lab import FAULTS, Fault
 
-_ROOMS = ("worker", "outputs", "clients", "life", "webhooks")
+_ROOMS = ("worker", "outputs", "clients", "life", "webhooks", "files")
 
 
 def matrix() -> list[Fault]:
