@@ -243,6 +243,7 @@ class _Encoder:
 
     def _new_file(self, name: str) -> str:
         """A place for a file: in a folder of its own, so that it keeps its name."""
+        os.makedirs(self.folder, mode=0o700, exist_ok=True)
         return os.path.join(tempfile.mkdtemp(dir=self.folder), name)
 
     def _key(self, key: Any, place: List[Any]) -> str:

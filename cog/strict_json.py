@@ -25,9 +25,7 @@ def loads(text: bytes) -> Any:
     if text.count(b"[") + text.count(b"{") > MAX_DEPTH:
         _check_depth(decoded)
     try:
-        return json.loads(
-            decoded, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_integer
-        )
+        return _DECODER.decode(decoded)
     except json.JSONDecodeError as error:
         raise JSONError(f"is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})") from error
 
@@ -58,6 +56,12 @@ def _integer(text: str) -> int:
     if len(text) > 4300:
         raise JSONError(f"has a whole number of {len(text)} digits; 4,300 are the limit")
     return int(text)
+
+
+# Made once: json.loads() makes one for each call that has hooks.
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_integer
+)
 
 
 def _check_depth(text: str) -> None:

@@ -6,7 +6,7 @@ line, a newline and a body. The body is opaque bytes, so that JSON which exists 
 
 import json
 import struct
-from typing import Any, Dict, Iterator, NamedTuple
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Union
 
 # Server to worker.
 # head: id, folder, context, max_output, files (their places); body: the input as a JSON object, files as local paths
@@ -39,7 +39,7 @@ class Message(NamedTuple):
 
 def encode(kind: bytes, head: Dict[str, Any], body: bytes = b"") -> bytes:
     """Give the frame's bytes. Raises ValueError if it would be larger than 4 GiB."""
-    line = json.dumps(head, separators=(",", ":")).encode()
+    line = _encode(head).encode()
     length = len(line) + len(body) + 2
     if length > MAX_FRAME_BYTES:
         raise ValueError(f"a message of {length} bytes is larger than a frame can be (4 GiB)")
@@ -54,13 +54,38 @@ class FrameReader:
 
     def feed(self, data: bytes) -> Iterator[Message]:
         """Add `data` and give every message that is complete now."""
+        if not self._buffer:
+            # Mostly whole frames come, one or two: they need not be put together.
+            start, end = 0, _end_of(data, 0)
+            while end is not None:
+                yield _message(data, start, end)
+                start, end = end, _end_of(data, end)
+            self._buffer += data[start:]
+            return
         self._buffer += data
-        while len(self._buffer) >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(self._buffer)
-            end = _LENGTH.size + length
-            if len(self._buffer) < end:
-                return
-            frame = bytes(self._buffer[_LENGTH.size : end])
+        end = _end_of(self._buffer, 0)
+        while end is not None:
+            frame = bytes(self._buffer[:end])
             del self._buffer[:end]
-            newline = frame.index(b"\n")
-            yield Message(frame[:1], json.loads(frame[1:newline]), frame[newline + 1 :])
+            yield _message(frame, 0, end)
+            end = _end_of(self._buffer, 0)
+
+
+def _end_of(data: Union[bytes, bytearray], start: int) -> Optional[int]:
+    """Where the frame that begins at `start` ends; None if that is not there yet."""
+    if len(data) - start < _LENGTH.size:
+        return None
+    (length,) = _LENGTH.unpack_from(data, start)
+    end: int = start + _LENGTH.size + length
+    return end if end <= len(data) else None
+
+
+def _message(frame: bytes, start: int, end: int) -> Message:
+    start += _LENGTH.size
+    newline = frame.index(b"\n", start)
+    return Message(frame[start : start + 1], _decode(frame[start + 1 : newline].decode()), frame[newline + 1 : end])
+
+
+# Made once: json.loads() and json.dumps() look at their arguments for a while before they call these.
+_decode = json.JSONDecoder().decode
+_encode = json.JSONEncoder(separators=(",", ":")).encode

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 
 import uvicorn
+import uvloop
 
 from cog_server.app import Service, create_service
 from cog_server.logs import configure_logging
@@ -40,7 +41,7 @@ def main() -> int:
         print(f"cog: {error}", file=sys.stderr)
         return 1
     configure_logging(log_format=settings.log_format, level=settings.log_level)
-    return asyncio.run(_serve(settings, listener, ignores_sigterm=options.await_explicit_shutdown == "true"))
+    return uvloop.run(_serve(settings, listener, ignores_sigterm=options.await_explicit_shutdown == "true"))
 
 
 async def _serve(settings: Settings, listener: socket.socket, *, ignores_sigterm: bool) -> int:

@@ -16,8 +16,8 @@ from cog_server.settings import Settings
 OPEN_PATHS = frozenset({"/", "/health-check", "/livez", "/readyz"})
 
 
-def add_access(app: FastAPI, settings: Settings) -> None:
-    """Put the checks in front of every route of `app`, those that are added later too."""
+def add_access(app: FastAPI, settings: Settings) -> AccessMiddleware:
+    """Put the checks in front of every route of `app`, those that are added later too; give them for other ways in."""
     app.add_middleware(AccessMiddleware, tokens=settings.auth_tokens, origins=settings.cors_origins)
     if settings.cors_origins:
         # Around the checks: a preflight has no token, and a page may read why it was refused.
@@ -28,6 +28,7 @@ def add_access(app: FastAPI, settings: Settings) -> None:
             allow_headers=("*",),
             expose_headers=("Retry-After", "Location"),
         )
+    return AccessMiddleware(app, tokens=settings.auth_tokens, origins=settings.cors_origins)
 
 
 class AccessMiddleware:
@@ -39,10 +40,11 @@ class AccessMiddleware:
         self._origins = frozenset(origin.encode() for origin in origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = self._refusal(scope) if scope["type"] == "http" else None
+        refusal = self.refusal(scope) if scope["type"] == "http" else None
         await (refusal or self._app)(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> Response | None:
+    def refusal(self, scope: Scope) -> Response | None:
+        """The answer to an HTTP request that may not be made; None if it may."""
         if self._tokens and scope["path"] not in OPEN_PATHS and not self._has_token(scope):
             return problem(401, "this needs `Authorization: Bearer TOKEN`", headers={"WWW-Authenticate": "Bearer"})
         if _changes_state(scope) and self._is_foreign(scope):

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from cog.version import __version__
 from cog_server.access import add_access
 from cog_server.archive import Archive
+from cog_server.fast_path import FastPath
 from cog_server.files.fetch import FileLimits
 from cog_server.files.room import FileOptions, FileRoom
 from cog_server.gpu import GpuCheck
@@ -39,7 +40,7 @@ class Service:
     `abandon` is for when there is no time for that: the worker is killed, its files are deleted.
     """
 
-    app: FastAPI
+    app: FastPath
     refuse: Callable[[], None]
     drain: Callable[[], Awaitable[bool]]
     abandon: Callable[[], None]
@@ -103,13 +104,13 @@ def create_service(settings: Settings, store: Store, *, shut_down: Callable[[int
     # FastAPI's own document describes its own routes; ours describes the model.
     app = FastAPI(title="Cog", version=__version__, openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.router.redirect_slashes = False
-    add_prediction_routes(app, settings, supervisor, runner, archive, files)
+    handlers = add_prediction_routes(app, settings, supervisor, runner, archive, files)
     add_health_routes(app, supervisor, runner, gpu, mode=settings.mode)
     add_docs_routes(app, settings, supervisor)
     add_shutdown_route(app, settings, lambda: shut_down(0))
     add_problem_answers(app)
-    add_access(app, settings)
-    return Service(app, refuse, drain, abandon)
+    access = add_access(app, settings)
+    return Service(FastPath(app, access, handlers), refuse, drain, abandon)
 
 
 def _file_options(settings: Settings) -> FileOptions:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import enum
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
+
+from pydantic_core import to_json
 
 from cog_server.events import EventLog
 
@@ -51,7 +52,6 @@ class Prediction:
     started_at: datetime | None = None
     completed_at: datetime | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
     output_bytes: int = 0
     _outputs: list[bytes] = field(default_factory=list)
     _logs: list[str] = field(default_factory=list)
@@ -67,6 +67,11 @@ class Prediction:
         """Call `listener` after every change; the function given back ends that."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended, and everybody was told."""
+        return self._is_announced
 
     @property
     def readers(self) -> int:
@@ -135,7 +140,6 @@ class Prediction:
         assert self._final is not None, self.status
         self._is_announced = True
         self._tell("completed", (self._final,))
-        self.ended.set()
 
     def _tell(self, name: str, payload: Any, size: int = 0) -> None:
         self.events.append(name, payload, size)
@@ -193,7 +197,10 @@ class Prediction:
 
 
 def _json(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+    try:
+        return to_json(value)
+    except ValueError:  # Text with a lone surrogate.
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _moment(value: datetime | None) -> str | None:

@@ -11,15 +11,17 @@ import math
 import resource
 import struct
 import termios
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import httptools
 from starlette.responses import Response
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from cog_server.routes.answers import problem
+from cog_server.routes.extensions import ANSWER, LEAVE
 from cog_server.settings import Settings
 
 log = logging.getLogger("cog.server")
@@ -115,6 +117,7 @@ class LimitedProtocol(HttpToolsProtocol):
     __slots__ = (
         "_body_bytes",
         "_fed_bytes",
+        "_leaving",
         "_may_be_large",
         "_phase",
         "_pieces",
@@ -135,6 +138,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._pieces = 0
         self._unsent_bytes = 0
         self._unsent_since = 0.0
+        self._leaving: list[Callable[[], None]] = []
 
     def check(self, now: float) -> None:
         """End the connection if the client has used up its time."""
@@ -152,6 +156,35 @@ class LimitedProtocol(HttpToolsProtocol):
         elif self._phase is _ENDED and waited_s > _LINGER_S:
             self.transport.close()
         self._check_sending(now)
+
+    def on_leave(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` when the connection is lost; the function given back ends that."""
+        if self.transport.is_closing():
+            self.loop.call_soon(listener)
+            return _nothing
+        self._leaving.append(listener)
+        return lambda: self._leaving.remove(listener) if listener in self._leaving else None
+
+    def answer(self, cycle: RequestResponseCycle, body: bytes) -> bool:
+        """Answer a request with 200 and JSON in one write; False, and nothing done, where that is not enough.
+
+        The usual two ASGI messages are two writes, and a look at every header.
+        """
+        if cycle.disconnected or cycle.response_started or not cycle.keep_alive or self.flow.write_paused:
+            return False
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        lines = b"".join(b"%s: %s\r\n" % header for header in self.server_state.default_headers)
+        self.transport.write(b"%s%scontent-length: %d\r\n\r\n%s" % (_JSON_HEAD, lines, len(body), body))
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        listeners, self._leaving = self._leaving, []
+        for listener in listeners:
+            listener()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
@@ -201,7 +234,11 @@ class LimitedProtocol(HttpToolsProtocol):
             self._check_size(int(dict(self.headers)[b"content-length"]), self.headers)
         if len(self.pipeline) >= MAX_PIPELINED:
             raise _Refusal(400, f"more than {MAX_PIPELINED} requests at once on a connection")
+        # What ASGI has no message for, or only a slow one: see routes/extensions.py.
+        extensions: dict[str, Any] = {LEAVE: self.on_leave}
+        self.scope["extensions"] = extensions
         super().on_headers_complete()
+        extensions[ANSWER] = partial(self.answer, self.cycle)
         # The app has the list now. Trailers come by the same callback and must not get into it.
         self.headers = []
         self._phase = _BODY
@@ -308,6 +345,13 @@ class LimitedProtocol(HttpToolsProtocol):
         elif now - self._unsent_since > self.limits.send_s:
             log.info("a client took nothing of its answer for %g seconds", self.limits.send_s)
             self.transport.abort()
+
+
+_JSON_HEAD = STATUS_LINE[200] + b"content-type: application/json\r\n"
+
+
+def _nothing() -> None:
+    pass
 
 
 _VERSIONS = ("1.1", "1.0")

@@ -4,13 +4,12 @@ import asyncio
 import inspect
 import json
 import os
-import queue
 import signal
 import sys
 import threading
 import time
 import traceback
-from typing import Any, Dict, Optional, Set
+from typing import Any, Dict, Optional
 
 from cog import wire
 from cog.convert import encode_output
@@ -32,31 +31,29 @@ def run(fd: int, reference: str, folder: str, mode: str) -> int:
 
 
 class Worker:
-    """The main thread runs the model; a thread of the channel's own receives."""
+    """The main thread runs the model, and reads the channel: between predictions, and in a signal's handler.
+
+    No thread stands between the socket and the model: handing a message from one to the other takes longer than a
+    small prediction does. While a synchronous `predict` runs, the server sends SIGUSR1 behind what cannot wait.
+    """
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._finish_logs = capture(channel, self._only_running)
-        self._inbox: "queue.Queue[wire.Message]" = queue.Queue()
         self._loop: Optional[asyncio.AbstractEventLoop] = None
-        self._wake: asyncio.Event
         self._tasks: Dict[str, Any] = {}
-        # Which prediction the main thread is in, and which one a cancel is meant for. Both are read in the signal
-        # handler, that is in the main thread: a cancel never strikes another prediction.
+        self._stop: "asyncio.Future[None]"
+        # Which prediction the main thread is in. It is read and changed there only, also by the signal's handler: a
+        # cancel never strikes another prediction.
         self._running: Optional[str] = None
-        self._canceled: Optional[str] = None
-        # Predictions that wait in the inbox, and those among them that were canceled there; under the lock.
-        self._waiting: Set[str] = set()
-        self._dropped: Set[str] = set()
-        self._lock = threading.Lock()
-        self._stopped = False
+        self._is_looking = False
+        self._must_look_again = False
         self._model: Model
 
     def listen(self) -> None:
-        """Begin to receive; cancels reach the main thread as a signal, which also wakes it from a blocking call."""
+        """Be ready for signals; one also wakes the main thread from a blocking call."""
         signal.signal(signal.SIGUSR1, self._on_signal)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        self._channel.listen(self._on_message)
 
     def run(self, reference: str, folder: str, mode: str) -> int:
         """Set up, then serve. Gives the exit code."""
@@ -94,10 +91,14 @@ class Worker:
     def _serve(self) -> int:
         self._channel.send(wire.READY, {"has_healthcheck": self._model.has_healthcheck})
         while True:
-            message = self._inbox.get()
-            if message.kind == wire.STOP:
+            message = self._channel.receive()
+            if message.kind == wire.PREDICT:
+                self._predict(message)
+            elif message.kind == wire.HEALTH:
+                self._begin_health_check(message.head["id"])
+            elif message.kind == wire.STOP:
                 return asyncio.run(self._teardown())
-            self._predict(message)
+            # A cancel that comes here is for a prediction that has ended.
 
     def _predict(self, message: wire.Message) -> None:
         prediction_id = message.head["id"]
@@ -106,7 +107,8 @@ class Worker:
         started = time.perf_counter()
         try:
             try:
-                self._begin(prediction_id)
+                self._running = prediction_id
+                self._look()
                 self._answer(prediction_id, message)
             finally:
                 self._running = None
@@ -120,13 +122,36 @@ class Worker:
         self._done(prediction_id, status, error, seconds)
         _current.reset(token)
 
-    def _begin(self, prediction_id: str) -> None:
-        with self._lock:
-            self._running = prediction_id
-            self._waiting.discard(prediction_id)
-            if prediction_id in self._dropped:
-                self._dropped.discard(prediction_id)
-                raise CancelationException("the prediction was canceled before it began")
+    def _on_signal(self, number: int, frame: Any) -> None:
+        if self._running is None:
+            return  # Whatever has come is read next.
+        if self._channel.is_sending:
+            self._channel.must_signal = True
+        elif self._is_looking:
+            self._must_look_again = True
+        else:
+            self._look()
+
+    def _look(self) -> None:
+        """Take what has come while a prediction runs. Raises CancelationException if that is canceled."""
+        is_canceled = False
+        self._is_looking = True
+        try:
+            self._must_look_again = True
+            while self._must_look_again:
+                self._must_look_again = False
+                for message in self._channel.arrived():
+                    if message.kind == wire.HEALTH:
+                        self._begin_health_check(message.head["id"])
+                    elif message.kind != wire.CANCEL:
+                        self._channel.put_back(message)
+                    elif message.head["id"] == self._running:
+                        is_canceled = True
+        finally:
+            self._is_looking = False
+        if is_canceled:
+            self._running = None
+            raise CancelationException("the prediction was canceled")
 
     def _answer(self, prediction_id: str, message: wire.Message) -> None:
         result = self._model.predict(**self._model.decode(message.body, message.head["files"]))
@@ -144,8 +169,8 @@ class Worker:
     # Asynchronous predictors: any number of tasks on one event loop.
 
     async def _serve_async(self, setup: Any) -> int:
-        self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._stop = self._loop.create_future()
         try:
             result = setup() if setup is not None else None
             if inspect.isawaitable(result):
@@ -153,20 +178,27 @@ class Worker:
         except BaseException as error:
             return self._fail_setup(error)
         self._channel.send(wire.READY, {"has_healthcheck": self._model.has_healthcheck})
-        while not self._stopped:
-            self._wake.clear()
-            self._start_tasks()
-            await self._wake.wait()
+        self._loop.add_reader(self._channel.fileno(), self._take_arrived)
+        await self._stop
+        self._loop.remove_reader(self._channel.fileno())
         return await self._teardown()
 
-    def _start_tasks(self) -> None:
-        while not self._inbox.empty():
-            message = self._inbox.get_nowait()
-            if message.kind == wire.STOP:
-                self._stopped = True
-                self._wake.set()
-            else:
+    def _take_arrived(self) -> None:
+        for message in self._channel.arrived():
+            if message.kind == wire.PREDICT:
                 self._tasks[message.head["id"]] = asyncio.ensure_future(self._predict_async(message))
+            elif message.kind == wire.CANCEL:
+                self._cancel_task(message.head["id"])
+            elif message.kind == wire.HEALTH:
+                self._begin_health_check(message.head["id"])
+            elif message.kind == wire.STOP and not self._stop.done():
+                self._stop.set_result(None)
+
+    def _cancel_task(self, prediction_id: str) -> None:
+        task = self._tasks.get(prediction_id)
+        if task is not None and self._loop is not None:
+            # After its first step: a task that is canceled before it never runs, so nobody would say how it ended.
+            self._loop.call_soon(task.cancel)
 
     async def _predict_async(self, message: wire.Message) -> None:
         prediction_id = message.head["id"]
@@ -212,7 +244,8 @@ class Worker:
         if len(encoded.body) > request["max_output"]:
             raise ValueError(f"the output is larger than {request['max_output']} bytes (COG_MAX_OUTPUT_BYTES)")
         head = {"id": prediction_id, "files": encoded.files, "item": item}
-        self._channel.send(wire.OUTPUT, head, encoded.body)
+        # Behind the only output comes the end: they go together.
+        self._channel.send(wire.OUTPUT, head, encoded.body, is_held=not item)
 
     def _done(self, prediction_id: str, status: str, error: Optional[str], seconds: float) -> None:
         self._finish_logs(prediction_id)
@@ -224,43 +257,8 @@ class Worker:
             return self._running
         return next(iter(self._tasks)) if len(self._tasks) == 1 else None
 
-    # On the channel's thread.
-
-    def _on_message(self, message: wire.Message) -> None:
-        if message.kind == wire.CANCEL:
-            self._cancel(message.head["id"])
-        elif message.kind == wire.HEALTH:
-            threading.Thread(target=self._check_health, args=(message.head["id"],), daemon=True).start()
-        else:
-            if message.kind == wire.PREDICT and self._loop is None:
-                with self._lock:
-                    self._waiting.add(message.head["id"])
-            self._inbox.put(message)
-            if self._loop is not None:
-                self._loop.call_soon_threadsafe(self._wake.set)
-
-    def _cancel(self, prediction_id: str) -> None:
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._cancel_task, prediction_id)
-            return
-        with self._lock:
-            if self._running == prediction_id:
-                self._canceled = prediction_id
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
-            elif prediction_id in self._waiting:
-                self._dropped.add(prediction_id)
-
-    def _cancel_task(self, prediction_id: str) -> None:
-        self._start_tasks()  # It may still lie in the inbox.
-        task = self._tasks.get(prediction_id)
-        if task is not None and self._loop is not None:
-            # After its first step: a task that is canceled before it never runs, so nobody would say how it ended.
-            self._loop.call_soon(task.cancel)
-
-    def _on_signal(self, number: int, frame: Any) -> None:
-        if self._canceled is not None and self._canceled == self._running:
-            self._running = self._canceled = None
-            raise CancelationException("the prediction was canceled")
+    def _begin_health_check(self, check_id: str) -> None:
+        threading.Thread(target=self._check_health, args=(check_id,), daemon=True).start()
 
     def _check_health(self, check_id: str) -> None:
         head: Dict[str, Any] = {"id": check_id, "ok": True, "error": None}

@@ -4,44 +4,92 @@ import os
 import signal
 import socket
 import threading
-from typing import Any, Callable, Dict
+from collections import deque
+from typing import Any, Deque, Dict, List
 
 from cog import wire
 
+_CHUNK = 1 << 20
+
 
 class Channel:
-    """Sends from any thread; receives on a thread of its own."""
+    """Sends from any thread; read by the main thread alone."""
 
     def __init__(self, fd: int) -> None:
         self._socket = socket.socket(fileno=fd)
         # Children of the model must not hold the channel open.
         self._socket.set_inheritable(False)
         self._lock = threading.RLock()
+        self._reader = wire.FrameReader()
+        self._messages: Deque[wire.Message] = deque()
+        self._held: List[bytes] = []
+        self._main = threading.get_ident()
+        # True while the main thread sends: to break off in the middle of a frame would garble all that follow.
+        self.is_sending = False
+        # Set by a handler that came meanwhile: it wants its signal again.
+        self.must_signal = False
 
-    def send(self, kind: bytes, head: Dict[str, Any], body: bytes = b"") -> None:
-        """Send one message. Blocks while the server reads slower than we write, which bounds our memory."""
+    def fileno(self) -> int:
+        """The socket's descriptor, to wait for what comes."""
+        return self._socket.fileno()
+
+    def send(self, kind: bytes, head: Dict[str, Any], body: bytes = b"", *, is_held: bool = False) -> None:
+        """Send one message. Blocks while the server reads slower than we write, which bounds our memory.
+
+        One that is held goes out with the next one: two that belong together wake the server once.
+        """
         frame = wire.encode(kind, head, body)
         with self._lock:
-            try:
-                self._socket.sendall(frame)
-            except (BrokenPipeError, ConnectionResetError):
-                _die()
+            self._held.append(frame)
+            if not is_held:
+                self._send_held()
 
-    def listen(self, on_message: Callable[[wire.Message], None]) -> None:
-        """Call `on_message` for each message, on a daemon thread; when the server is gone, end the process group."""
-        threading.Thread(target=self._receive, args=(on_message,), name="cog-channel", daemon=True).start()
+    def _send_held(self) -> None:
+        is_main = threading.get_ident() == self._main
+        try:
+            self.is_sending = is_main
+            frames, self._held = self._held, []
+            self._socket.sendall(frames[0] if len(frames) == 1 else b"".join(frames))
+        except (BrokenPipeError, ConnectionResetError):
+            _die()
+        finally:
+            if is_main:
+                self.is_sending = False
+                if self.must_signal:
+                    self.must_signal = False
+                    signal.pthread_kill(self._main, signal.SIGUSR1)
 
-    def _receive(self, on_message: Callable[[wire.Message], None]) -> None:
-        reader = wire.FrameReader()
-        while True:
-            try:
-                data = self._socket.recv(1 << 20)
-            except OSError:
-                data = b""
-            if not data:
-                _die()
-            for message in reader.feed(data):
-                on_message(message)
+    def receive(self) -> wire.Message:
+        """Wait for the next message; when the server is gone, end the process group."""
+        while not self._messages:
+            self._read(0)
+        return self._messages.popleft()
+
+    def arrived(self) -> List[wire.Message]:
+        """All messages that have come, without waiting."""
+        try:
+            while True:
+                self._read(socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            pass
+        found = list(self._messages)
+        self._messages.clear()
+        return found
+
+    def put_back(self, message: wire.Message) -> None:
+        """Have `receive` give a message again."""
+        self._messages.append(message)
+
+    def _read(self, flags: int) -> None:
+        try:
+            data = self._socket.recv(_CHUNK, flags)
+        except BlockingIOError:
+            raise
+        except OSError:
+            data = b""
+        if not data:
+            _die()
+        self._messages.extend(self._reader.feed(data))
 
 
 def _die() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from cog.json_values import is_value_of
-from cog.spec import PredictorSpec, TypeSpec
+from cog.spec import FieldSpec, PredictorSpec, TypeSpec
 from cog.validation import URL_PATTERN
 from cog_server.files.fetch import FetchError, FileFetcher
 from cog_server.files.schemes import SCHEMES
@@ -29,8 +30,23 @@ class Upload:
     size: int
 
 
+@dataclass(frozen=True)
+class InputShape:
+    """What of a predictor's inputs needs a look at every value: `with_files` may hold files, `hidden` secrets too."""
+
+    with_files: tuple[FieldSpec, ...]
+    hidden: tuple[FieldSpec, ...]
+
+    @classmethod
+    def of(cls, spec: PredictorSpec) -> InputShape:
+        """Of most predictors it is little, or nothing."""
+        with_files = tuple(item for item in spec.inputs if _may_hold(item.type, ("path", "file")))
+        hidden = tuple(item for item in spec.inputs if item in with_files or _may_hold(item.type, ("secret",)))
+        return cls(with_files, hidden)
+
+
 async def localize(
-    spec: PredictorSpec,
+    shape: InputShape,
     given: dict[str, Any],
     *,
     fetcher: FileFetcher,
@@ -39,18 +55,17 @@ async def localize(
 ) -> tuple[dict[str, Any], list[Place]]:
     """Give `given` with every file's URL replaced by the path of its copy in `folder`, and the places of these files.
 
-    A place is the keys and indexes that lead to it. `uploads` are there already. Raises FetchError.
+    A place is the keys and indexes that lead to it. `uploads` are there already. `folder` is made if there are files.
+    Raises FetchError and OSError.
     """
-    result = {name: _copy(value) for name, value in given.items()}
-    places = [
-        [item.name, *place]
-        for item in spec.inputs
-        if item.name in result
-        for place in _file_places(item.type, result[item.name])
-    ]
-    for item in spec.inputs:
+    result = dict(given)
+    places: list[Place] = []
+    for item in shape.with_files:
+        if item.name in given:
+            result[item.name] = _copy(given[item.name])
+            places += [[item.name, *place] for place in _file_places(item.type, result[item.name])]
         # A default that is a URL is fetched like one that was sent; any other is a file of the model's own.
-        if item.name not in result and item.default is not None:
+        elif item.default is not None:
             default = {item.name: item.default}
             found = [[item.name, *place] for place in _file_places(item.type, item.default)]
             fetched = [place for place in found if _is_fetched(_holder(default, place)[place[-1]])]
@@ -59,6 +74,9 @@ async def localize(
                 places += fetched
     if len(places) > MAX_FILES:
         raise FetchError(f"{places[MAX_FILES][0]}: an input has at most {MAX_FILES} files, not {len(places)}")
+    if not places:
+        return result, []
+    os.makedirs(folder, mode=0o700, exist_ok=True)
     budget = fetcher.limits.budget()
     for upload in uploads.values():
         budget.take(upload.size)
@@ -74,9 +92,17 @@ async def localize(
     return result, places
 
 
-def redact(spec: PredictorSpec, given: dict[str, Any]) -> dict[str, Any]:
+def redact(shape: InputShape, given: dict[str, Any]) -> dict[str, Any]:
     """Give `given` as it may be shown: secrets as stars, also those in the URL of a file."""
-    return {item.name: _redacted(item.type, given[item.name]) for item in spec.inputs if item.name in given}
+    if not shape.hidden:
+        return given
+    shown = {item.name: _redacted(item.type, given[item.name]) for item in shape.hidden if item.name in given}
+    return {**given, **shown}
+
+
+def _may_hold(spec: TypeSpec, kinds: tuple[str, ...]) -> bool:
+    inner = (*spec.items, *(field.type for field in spec.fields))
+    return spec.kind in kinds or any(_may_hold(item, kinds) for item in inner)
 
 
 def _redacted(spec: TypeSpec, value: Any) -> Any:

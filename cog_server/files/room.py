@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cog.spec import PredictorSpec
 from cog_server.addresses import AddressPolicy
 from cog_server.files.cache import InputCache
 from cog_server.files.destination import Destination, DestinationError, OutputPath
 from cog_server.files.fetch import FileFetcher, FileLimits
-from cog_server.files.inputs import Place, Upload, localize
+from cog_server.files.inputs import InputShape, Place, Upload, localize
 from cog_server.files.outputs import OutputStore, StoredOutput
 from cog_server.files.roots import FileRoots
 from cog_server.files.schemes import SchemeOptions, Schemes
@@ -96,23 +95,30 @@ class PredictionFiles:
         destination: Destination | None,
     ) -> None:
         self.folder = arrival.folder
+        self._has_files = bool(arrival.folder)
         self._workspace = workspace
         self._fetcher = fetcher
         self._outputs = outputs
         self._uploads = arrival.uploads
         self._destination = destination
 
-    async def localize(self, spec: PredictorSpec, given: dict[str, Any]) -> tuple[dict[str, Any], list[Place]]:
-        """Fetch the files of an input: see `inputs.localize`. Raises FetchError, and OSError without a folder."""
+    async def localize(self, shape: InputShape, given: dict[str, Any]) -> tuple[dict[str, Any], list[Place]]:
+        """Fetch the files of an input: see `inputs.localize`. Raises FetchError, and OSError where no folder can be."""
         if not self.folder:
             self.folder = self._workspace.new_folder()
-        return await localize(spec, given, fetcher=self._fetcher, folder=self.folder, uploads=self._uploads)
+        if not shape.with_files:
+            return given, []
+        self._has_files = True
+        local, places = await localize(shape, given, fetcher=self._fetcher, folder=self.folder, uploads=self._uploads)
+        self._has_files = bool(places or self._uploads)
+        return local, places
 
     async def store(self, body: bytes, files: list[list[Any]]) -> StoredOutput:
         """Store the files of one output: see `OutputStore.store`. Raises OutputError."""
+        self._has_files = True
         return await self._outputs.store(body, files, self._destination)
 
-    async def remove(self) -> None:
-        """Delete what is here of them."""
-        if self.folder:
+    async def remove(self, *, is_sure: bool) -> None:
+        """Delete what is here of them. Unless it is sure that the worker told of all its files, there may be others."""
+        if self.folder and (self._has_files or not is_sure):
             await self._workspace.remove(self.folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,6 +81,7 @@ class FormReader:
         form: Form | None = None
         try:
             folder = self._files.workspace.new_folder()
+            os.mkdir(folder, mode=0o700)
             parts = await self._parts(request, folder)
             form = Form(_envelope(parts, spec), Arrival(folder, _uploads(parts)))
             yield form

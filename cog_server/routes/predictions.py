@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
@@ -18,7 +18,8 @@ from cog.spec import PredictorSpec
 from cog_server.archive import Archive, DuplicateId
 from cog_server.files.room import FileRoom
 from cog_server.predictions import Prediction, Status
-from cog_server.routes.answers import JSON, json_answer, problem
+from cog_server.routes.answers import JSON, JSONAnswer, json_answer, problem
+from cog_server.routes.extensions import on_leave
 from cog_server.routes.forms import FORM, Form, FormReader, FormRefused
 from cog_server.routes.pages import next_page, read_page
 from cog_server.routes.prefer import Preference, read_preference
@@ -33,6 +34,7 @@ from cog_server.worker.supervisor import Supervisor
 log = logging.getLogger("cog.server")
 
 _RETRY_AFTER_S = 1
+Handler = Callable[[HTTPRequest], Awaitable[Response]]
 
 
 def add_prediction_routes(
@@ -42,8 +44,8 @@ def add_prediction_routes(
     runner: JobRunner,
     archive: Archive,
     files: FileRoom,
-) -> None:
-    """Add the paths that run predictions to `app`."""
+) -> dict[tuple[str, str], Handler]:
+    """Add the paths that run predictions to `app`; give those that are asked most, by method and path."""
     routes = _Routes(settings, supervisor, runner, archive, files)
     noun = routes.noun
     app.add_route(f"/{noun}s", routes.all, methods=["GET", "POST"])
@@ -51,6 +53,8 @@ def add_prediction_routes(
     app.add_route(f"/{noun}s/{{prediction_id}}/cancel", routes.cancel, methods=["POST"])
     if noun == "prediction":
         app.add_route("/predict", routes.predict, methods=["POST", "GET"])
+    often: dict[tuple[str, str], Handler] = {("POST", f"/{noun}s"): routes.create}
+    return {**often, ("POST", "/predict"): routes.predict} if noun == "prediction" else often
 
 
 class _Routes:
@@ -69,6 +73,9 @@ class _Routes:
     async def all(self, request: HTTPRequest) -> Response:
         answer = self._create(request, None) if request.method == "POST" else self._list(request)
         return await self._guarded(answer)
+
+    async def create(self, request: HTTPRequest) -> Response:
+        return await self._guarded(self._create(request, None))
 
     async def one(self, request: HTTPRequest) -> Response:
         prediction_id = request.path_params["prediction_id"]
@@ -132,9 +139,9 @@ class _Routes:
             return stream_of(prediction, self._runner, self._settings, last_event_id=last)
         if not preference.respond_async:
             await self._wait(prediction, request, preference.wait_s)
-        is_over = prediction.ended.is_set() and not preference.respond_async
+        is_over = prediction.is_over and not preference.respond_async
         status = 200 if is_over else 202
-        return Response(prediction.snapshot_json(), status, media_type=JSON)
+        return JSONAnswer(prediction.snapshot_json(), status)
 
     async def _get(self, request: HTTPRequest, prediction_id: str) -> Response:
         prediction = self._archive.live(prediction_id)
@@ -177,7 +184,7 @@ class _Routes:
     async def _output(self, prediction: Prediction, request: HTTPRequest) -> Response:
         await self._wait(prediction, request, None)
         if prediction.status is Status.SUCCEEDED:
-            return Response(b'{"output":' + prediction.output_json() + b"}", media_type=JSON)
+            return JSONAnswer(b'{"output":' + prediction.output_json() + b"}")
         return problem(500, prediction.error or f"the prediction was {prediction.status.value}")
 
     async def _read_json(self, request: HTTPRequest) -> Any:
@@ -193,16 +200,26 @@ class _Routes:
 
     async def _wait(self, prediction: Prediction, request: HTTPRequest, wait_s: float | None) -> None:
         """Return when the prediction has ended, or after `wait_s`. It is canceled if the last client leaves early."""
-        if prediction.ended.is_set():
+        if prediction.is_over:
             return
-        with self._runner.watching(prediction):
-            ended = asyncio.ensure_future(prediction.ended.wait())
-            gone = asyncio.ensure_future(_disconnected(request))
-            try:
-                await asyncio.wait({ended, gone}, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                gone.cancel()
-                ended.cancel()
+        loop = asyncio.get_running_loop()
+        until = loop.create_future()
+
+        def stop() -> None:
+            if not until.done():
+                until.set_result(None)
+
+        timer = loop.call_later(wait_s, stop) if wait_s is not None else None
+        stop_listening = prediction.listen(lambda: stop() if prediction.is_over else None)
+        stop_watching_connection = on_leave(request.scope, request.receive, stop)
+        try:
+            with self._runner.watching(prediction):
+                await until
+        finally:
+            stop_watching_connection()
+            stop_listening()
+            if timer is not None:
+                timer.cancel()
 
     def _known_spec(self) -> PredictorSpec:
         spec = self._supervisor.spec
@@ -223,9 +240,3 @@ def is_form(request: HTTPRequest) -> bool:
 
 def _wants_stream(request: HTTPRequest) -> bool:
     return EVENT_STREAM in request.headers.get("accept", "").lower()
-
-
-async def _disconnected(request: HTTPRequest) -> None:
-    """Return when the client has closed the connection; the body was read already."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -13,10 +13,11 @@ from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
 
 from cog.spec import PredictorSpec
-from cog.strict_json import JSONError, loads
+from cog.strict_json import JSONError
 from cog.validation import clean_errors, input_schema
 from cog_server.files.destination import DestinationError, OutputPath, read_output_path
 from cog_server.routes.answers import JSON, problem
+from cog_server.routes.large_json import loads_large
 from cog_server.runner import Request
 from cog_server.webhooks.hook import HookError, read_hook
 
@@ -60,7 +61,7 @@ async def read_json(request: HTTPRequest, *, max_bytes: int) -> Any:
     if not body.strip(b" \t\r\n"):
         return {}
     try:
-        return loads(body)
+        return loads_large(body)
     except JSONError as error:
         detail = {"loc": ["body"], "msg": f"The body {error}", "type": "json_invalid"}
         raise Refused(problem(422, [detail])) from error

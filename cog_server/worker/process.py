@@ -99,6 +99,12 @@ class WorkerProcess:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(wire.encode(kind, head, body))
 
+    def poke(self) -> None:
+        """Have a worker that is inside a synchronous `predict` look at what was sent."""
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGUSR1)
+
     def read_text(self) -> None:
         """Take all the text that lies in the pipe now; when a prediction ends, so that none is attributed late."""
         for _ in range(_MAX_READS):

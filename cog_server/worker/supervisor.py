@@ -7,6 +7,7 @@ import enum
 import json
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -54,14 +55,21 @@ class Job:
 
     id: str
     on_log: Callable[[str], None]
-    events: asyncio.Queue[wire.Message | WorkerLost] = field(default_factory=asyncio.Queue)
+    events: deque[wire.Message | WorkerLost] = field(default_factory=deque)
     waiting_bytes: int = 0
     taken: int = 0
+    reader: asyncio.Future[None] | None = None
+
+    def put(self, event: wire.Message | WorkerLost) -> None:
+        """Have an event wait for `next_event`."""
+        self.events.append(event)
+        if self.reader is not None and not self.reader.done():
+            self.reader.set_result(None)
 
     @property
     def is_behind(self) -> bool:
         """Whether so much waits that the worker must not send more."""
-        return self.events.qsize() > MAX_WAITING or self.waiting_bytes > MAX_WAITING_BYTES
+        return len(self.events) > MAX_WAITING or self.waiting_bytes > MAX_WAITING_BYTES
 
 
 @dataclass(frozen=True)
@@ -113,6 +121,11 @@ class Supervisor:
         if self._worker is not None:
             await self._worker.stop(grace_s if was_ready else 0.0)
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is a worker that takes predictions now."""
+        return self.state is State.READY
+
     async def wait_ready(self) -> None:
         """Return when a worker is ready. Raises WorkerUnavailable if none will ever be."""
         while self.state is not State.READY:
@@ -131,7 +144,10 @@ class Supervisor:
         job.taken += 1
         if job.taken % _TURN == 0:
             await asyncio.sleep(0)
-        event = await job.events.get()
+        while not job.events:
+            job.reader = asyncio.get_running_loop().create_future()
+            await job.reader
+        event = job.events.popleft()
         if isinstance(event, wire.Message):
             job.waiting_bytes -= len(event.body)
         if self._behind:
@@ -141,9 +157,10 @@ class Supervisor:
     def end(self, job: Job) -> None:
         """Forget a job."""
         self._jobs.pop(job.id, None)
-        job.events = asyncio.Queue()
+        job.events.clear()
         job.waiting_bytes = 0
-        self._catch_up(job)
+        if self._behind:
+            self._catch_up(job)
 
     def _catch_up(self, job: Job) -> None:
         if not job.is_behind:
@@ -154,7 +171,14 @@ class Supervisor:
     def cancel(self, prediction_id: str) -> None:
         """Ask the worker to stop a running prediction."""
         if self._worker is not None and prediction_id in self._jobs:
-            self._worker.send(wire.CANCEL, {"id": prediction_id})
+            self._send_now(wire.CANCEL, {"id": prediction_id})
+
+    def _send_now(self, kind: bytes, head: dict[str, object]) -> None:
+        """Send what cannot wait for the end of a prediction."""
+        if self._worker is not None and self.spec is not None:
+            self._worker.send(kind, head)
+            if not self.spec.is_async:
+                self._worker.poke()
 
     def kill(self, reason: str) -> None:
         """Kill the worker; a new one is started. `reason` is for the predictions that die with it."""
@@ -169,7 +193,7 @@ class Supervisor:
         if self._health is None:
             self._health_number += 1
             self._health = asyncio.get_running_loop().create_future()
-            self._worker.send(wire.HEALTH, {"id": str(self._health_number)})
+            self._send_now(wire.HEALTH, {"id": str(self._health_number)})
         pending = self._health
         try:
             return await asyncio.wait_for(asyncio.shield(pending), HEALTHCHECK_TIMEOUT_S)
@@ -214,7 +238,7 @@ class Supervisor:
             if kind == wire.DONE and self._worker is not None:
                 self._worker.read_text()
             if job is not None:
-                job.events.put_nowait(message)
+                job.put(message)
                 job.waiting_bytes += len(message.body)
                 if job.is_behind and self._worker is not None:
                     self._behind.add(job)
@@ -263,7 +287,7 @@ class Supervisor:
         self._behind.clear()
         jobs, self._jobs = self._jobs, {}
         for job in jobs.values():
-            job.events.put_nowait(WorkerLost(f"the worker process {how}"))
+            job.put(WorkerLost(f"the worker process {how}"))
         if self.state is State.STARTING and self.restarts == 0:
             self._fail_setup(f"the worker process {how} during setup")
         elif self.state in (State.READY, State.STARTING):

@@ -53,7 +53,7 @@ def _routes() -> list[tuple[str, str]]:
 
     async def routes(mode: str) -> list[BaseRoute]:
         settings = Settings(target="predict.py:Predictor", mode=mode)
-        return create_service(settings, MemoryStore(1), shut_down=lambda code: None).app.routes
+        return create_service(settings, MemoryStore(1), shut_down=lambda code: None).app.app.routes
 
     found = []
     for route in [route for mode in ("predict", "train") for route in asyncio.run(routes(mode))]:
