@@ -27,6 +27,10 @@ from typing import Any
 import certifi
 import httpcore
 import httpx
+from anyio.abc import SocketStream
+
+# Not exported, but the only part of httpcore that makes a stream of its own out of one of anyio's.
+from httpcore._backends.anyio import AnyIOStream
 
 from cog_server.addresses import AddressPolicy, IPAddress
 
@@ -80,7 +84,6 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
     def __init__(self, policy: AddressPolicy, resolve: Resolve) -> None:
         self._policy = policy
         self._resolve = resolve
-        self._plain = httpcore.AnyIOBackend()
 
     async def connect_tcp(
         self,
@@ -97,7 +100,7 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
             # An address that does not answer leaves time for those behind it.
             share_s = max((until - time.monotonic()) / (len(addresses) - index), 0.01)
             try:
-                return await _whole(self._plain.connect_tcp(address, port, share_s, local_address, socket_options))
+                return await _whole(_connect(address, port, share_s))
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 problem = error
         assert problem is not None, host
@@ -121,6 +124,26 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
                 f"{host}:{port} has an address that is not public (COG_ALLOW_PRIVATE_URLS allows it by name or network)"
             )
         return addresses
+
+
+async def _connect(address: str, port: int, timeout_s: float) -> httpcore.AsyncNetworkStream:
+    """Connect to an address. The socket is Python's own: an audit hook sees its connect, under any event loop."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    connection = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await asyncio.wait_for(asyncio.get_running_loop().sock_connect(connection, (address, port)), timeout_s)
+        return AnyIOStream(await SocketStream.from_socket(connection))
+    except asyncio.TimeoutError as error:
+        connection.close()
+        raise httpcore.ConnectTimeout("the address does not answer in time") from error
+    except OSError as error:
+        connection.close()
+        raise httpcore.ConnectError("the address cannot be reached") from error
+    except BaseException:
+        connection.close()
+        raise
 
 
 async def _whole(connecting: Coroutine[Any, Any, httpcore.AsyncNetworkStream]) -> httpcore.AsyncNetworkStream:

@@ -20,7 +20,7 @@ import trustme
 from tests.fakes.connections import Connections
 from tests.fakes.file_server import CONTENT, FileServer, serving_files
 from tests.fakes.webhook_receiver import receiving
-from tests.server.conftest import Server, free_port, serving, wait_until
+from tests.server.conftest import Server, serving, wait_until
 
 SOURCE = """
     import hashlib
@@ -96,8 +96,7 @@ class Net:
 
 @pytest.fixture(scope="module")
 def webs() -> Iterator[tuple[FileServer, FileServer]]:
-    port = free_port()
-    with serving_files(host="127.0.0.1", port=port) as web, serving_files(host="127.0.0.2", port=port) as inside:
+    with serving_files(host="127.0.0.1") as web, serving_files(host="127.0.0.2", port=web.port) as inside:
         yield web, inside
 
 
