@@ -136,7 +136,7 @@ _URL: Schema = {
     "type": "custom-error",
     "schema": {"type": "str", "strict": True, "pattern": URL_PATTERN},
     "custom_error_type": "url",
-    "custom_error_message": "Input should be a URL: http, https or data",
+    "custom_error_message": "Input should be a URL, such as https: or data:",
 }
 
 _SCALARS: Dict[str, Schema] = {

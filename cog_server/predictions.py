@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import enum
-import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from pydantic_core import to_json
-
 from cog_server.events import EventLog
+from cog_server.json_pieces import encode_json, json_pieces
 
 
 class Status(str, enum.Enum):
@@ -37,12 +35,13 @@ _CUT = "[the beginning of the log was cut]\n"
 class Prediction:
     """One prediction. `input` is JSON data as it is shown to clients; outputs are JSON bytes, kept as they came.
 
+    Of the input only its JSON is kept, once: it may hold a file of many megabytes.
     `output_info` is what there is to say about output files, None if nobody wants to know.
     Readers look at `events`, or take a snapshot; `listen` tells them when to look again.
     """
 
     id: str
-    input: dict[str, Any]
+    input: InitVar[dict[str, Any]]
     is_iterator: bool = False
     history: int = HISTORY
     output_info: list[dict[str, Any]] | None = None
@@ -60,7 +59,8 @@ class Prediction:
     _final: bytes | None = None
     _is_announced: bool = False
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, input: dict[str, Any]) -> None:
+        self._input = json_pieces(input)
         self.events = EventLog(self.history)
 
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
@@ -139,6 +139,7 @@ class Prediction:
         """Tell everybody who waits that it has ended."""
         assert self._final is not None, self.status
         self._is_announced = True
+        self._input = []
         self._tell("completed", (self._final,))
 
     def _tell(self, name: str, payload: Any, size: int = 0) -> None:
@@ -178,11 +179,7 @@ class Prediction:
         return self._final
 
     def _snapshot(self) -> bytes:
-        head = {
-            "id": self.id,
-            "status": self.shown_status.value,
-            "input": self.input,
-        }
+        head = b'{"id":"%s","status":"%s","input":' % (self.id.encode(), self.shown_status.value.encode())
         tail: dict[str, Any] = {
             "logs": self.logs,
             "error": None if self._is_hidden else self.error,
@@ -193,14 +190,7 @@ class Prediction:
         }
         if self.output_info is not None:
             tail["output_info"] = self.output_info
-        return b"".join((_json(head)[:-1], b',"output":', self.output_json(), b",", _json(tail)[1:]))
-
-
-def _json(value: object) -> bytes:
-    try:
-        return to_json(value)
-    except ValueError:  # Text with a lone surrogate.
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+        return b"".join((head, *self._input, b',"output":', self.output_json(), b",", encode_json(tail)[1:]))
 
 
 def _moment(value: datetime | None) -> str | None:

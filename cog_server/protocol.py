@@ -175,7 +175,7 @@ class LimitedProtocol(HttpToolsProtocol):
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
         lines = b"".join(b"%s: %s\r\n" % header for header in self.server_state.default_headers)
-        self.transport.write(b"%s%scontent-length: %d\r\n\r\n%s" % (_JSON_HEAD, lines, len(body), body))
+        self.transport.writelines((b"%s%scontent-length: %d\r\n\r\n" % (_JSON_HEAD, lines, len(body)), body))
         cycle.message_event.set()
         cycle.on_response()
         return True

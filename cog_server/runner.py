@@ -293,6 +293,10 @@ class JobRunner:
         spec = self._supervisor.spec
         assert spec is not None, "no prediction is admitted before the spec is known"
         local, places = await files.localize(self._shape_of(spec), request.input)
+        body = to_json(local)
+        # A file in it may have been many megabytes of text, which lie on the disk by now.
+        local.clear()
+        request.input.clear()
         if not self._supervisor.is_ready:
             await self._supervisor.wait_ready()
         job = Job(prediction.id, prediction.append_log)
@@ -303,7 +307,7 @@ class JobRunner:
             self._stop_later(entry, seconds, f"the prediction took longer than {seconds:g} seconds")
         head: dict[str, object] = {"folder": files.folder, "context": request.context, "files": places}
         head["max_output"] = self._settings.max_output_bytes
-        self._supervisor.begin(job, head, to_json(local))
+        self._supervisor.begin(job, head, body)
         try:
             return await self._follow(entry, job, files)
         finally:

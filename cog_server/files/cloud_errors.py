@@ -28,12 +28,15 @@ _SLOW = ("SlowDown", "ServerBusy", "TooManyRequests", "RequestLimitExceeded")
 
 
 def explain(error: Exception, *, place: str, endpoint: str, is_anonymous: bool) -> TransferError:
-    """The same failure, fit for clients. `place` is the bucket, `scheme://name`, at the store `endpoint`."""
+    """The same failure, fit for clients. `place` is the bucket, `scheme://name`, at the store `endpoint`.
+
+    None is a passing one: each request has had its three tries by then.
+    """
     text = str(error)
     status = _status(text)
     code = _code(text)
     if _is_about_credentials(text, endpoint):
-        return TransferError(f"{place}: the credentials for it could not be had", is_passing=True)
+        return TransferError(f"{place}: the credentials for it could not be had")
     if isinstance(error, FileNotFoundError):
         if code in ("NoSuchBucket", "ContainerNotFound"):
             return TransferError(f"{place}: there is no such {'container' if 'Container' in code else 'bucket'}")
@@ -47,9 +50,9 @@ def explain(error: Exception, *, place: str, endpoint: str, is_anonymous: bool) 
             return TransferError(f"{place}: the store says that the file is elsewhere, but not where")
         return TransferError(f"{place}: the bucket is in another region; set AWS_REGION")
     if code in _SLOW or status in (429, 503):
-        return TransferError(f"{place}: the store asks to slow down", is_passing=True)
+        return TransferError(f"{place}: the store asks to slow down")
     if status >= 400:
-        return TransferError(f"{place}: the store answered {status}", is_passing=status >= 500 or status in (408, 409))
+        return TransferError(f"{place}: the store answered {status}")
     if isinstance(error, InvalidPathError):
         return TransferError(f"{place}: the store cannot have a file of this name")
     return _explain_connection(text, place)
@@ -65,11 +68,11 @@ def _explain_connection(text: str, place: str) -> TransferError:
     if "certificate" in text.lower():
         return TransferError(f"{place}: the store's certificate is not one to trust (COG_CA_CERT adds an authority)")
     if "kind: Connect" in text or "dns error" in text:
-        return TransferError(f"{place}: the store cannot be reached", is_passing=True)
+        return TransferError(f"{place}: the store cannot be reached")
     if "TimedOut" in text or "timed out" in text or "kind: Timeout" in text:
-        return TransferError(f"{place}: the store did not answer in time", is_passing=True)
+        return TransferError(f"{place}: the store did not answer in time")
     if "HttpError" in text or "reqwest" in text:
-        return TransferError(f"{place}: the connection to the store broke", is_passing=True)
+        return TransferError(f"{place}: the connection to the store broke")
     return TransferError(f"{place}: the store's client failed")
 
 

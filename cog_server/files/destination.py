@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from cog_server.files.names import numbered
-from cog_server.files.schemes import CLOUDS, Schemes, check_form
+from cog_server.files.schemes import CLOUDS, Schemes, check_form, scheme_of
 from cog_server.files.transfer import NameTaken, OutgoingFile, TransferError
 from cog_server.files.tries import three_times
 
@@ -62,7 +62,7 @@ def read_output_path(value: Any, *, is_trusted: bool = False) -> OutputPath:
         return OutputPath(signed=tuple(value), is_trusted=is_trusted)
     if not isinstance(value, str) or len(value) > _MAX_URL_CHARS:
         raise DestinationError("This should be a URL, or a list of URLs to PUT to")
-    scheme = value.partition(":")[0].lower()
+    scheme = scheme_of(value)
     if scheme not in _SCHEMES or ":" not in value:
         raise DestinationError("This should be a URL of " + ", ".join(each + ":" for each in _SCHEMES))
     for field in _FIELD.findall(value):

@@ -12,7 +12,7 @@ from cog_server.files.budget import Budget
 from cog_server.files.cache import CachedFile, InputCache, clone
 from cog_server.files.data_urls import DataUrl, TooLarge
 from cog_server.files.names import safe_name
-from cog_server.files.schemes import Schemes
+from cog_server.files.schemes import Schemes, scheme_of
 from cog_server.files.transfer import NotModified, Opened, TransferError
 from cog_server.files.tries import three_times
 
@@ -50,7 +50,7 @@ class FileFetcher:
 
         `name` is the input's, for errors. Raises FetchError; a partial file is left to the owner of `folder`.
         """
-        scheme = url.partition(":")[0].lower()
+        scheme = scheme_of(url)
         async with self._slots:
             try:
                 if scheme == "data":

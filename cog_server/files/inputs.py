@@ -13,7 +13,7 @@ from cog.json_values import is_value_of
 from cog.spec import FieldSpec, PredictorSpec, TypeSpec
 from cog.validation import URL_PATTERN
 from cog_server.files.fetch import FetchError, FileFetcher
-from cog_server.files.schemes import SCHEMES
+from cog_server.files.schemes import SCHEMES, scheme_of
 from cog_server.files.stopping import stop
 
 Place = list[Any]
@@ -171,7 +171,7 @@ def _file_places(spec: TypeSpec, value: Any) -> list[Place]:
 
 
 def _is_fetched(text: str) -> bool:
-    return text.partition(":")[0].lower() in SCHEMES
+    return scheme_of(text) in SCHEMES
 
 
 def _is_url(text: str) -> bool:

@@ -19,6 +19,7 @@ from cog_server.files.web import WebFiles, check_web_url
 
 T = TypeVar("T")
 CLOUDS = ("s3", "gs", "gcs", "az", "abfs", "abfss")
+_MAX_SCHEME_CHARS = 64
 SCHEMES = ("data", "http", "https", "file", "hf", *CLOUDS)
 
 
@@ -33,9 +34,14 @@ class SchemeOptions:
     sign_s: int | None
 
 
+def scheme_of(url: str) -> str:
+    """The scheme of a URL in lower case; "" if it has none. Not by partition(), which copies the rest, a file maybe."""
+    return url[: max(url.find(":", 0, _MAX_SCHEME_CHARS), 0)].lower()
+
+
 def check_form(url: str) -> None:
     """Raise TransferError if this is not how URLs of its scheme are written."""
-    scheme = url.partition(":")[0].lower()
+    scheme = scheme_of(url)
     if scheme in ("http", "https"):
         check_web_url(url)
     elif scheme == "file":
@@ -67,7 +73,7 @@ class Schemes:
 
         `is_trusted` means that the operator named it, not a request.
         """
-        scheme = url.partition(":")[0].lower()
+        scheme = scheme_of(url)
         if scheme in ("http", "https"):
             return self.web(url, is_trusted=is_trusted)
         if is_trusted and scheme == "file":
@@ -88,7 +94,7 @@ class Schemes:
     def check(self, url: str) -> None:
         """Raise TransferError if a request may not name this URL, as far as can be said without asking anybody."""
         check_form(url)
-        scheme = url.partition(":")[0].lower()
+        scheme = scheme_of(url)
         if scheme == "file":
             LocalFiles(self._options.roots.folders).check(url)
         elif scheme in CLOUDS and not self._options.roots.allow_cloud(url):

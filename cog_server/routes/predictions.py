@@ -117,6 +117,7 @@ class _Routes:
 
     async def _run(self, request: HTTPRequest, body: Any, path_id: str | None, form: Form | None = None) -> Response:
         wanted = envelope(body, self._validator_of(), path_id=path_id, headers=request.headers, check=self._files.check)
+        del body  # Its texts may be large, and the runner lets go of them early.
         preference = read_preference(request.headers.getlist("prefer"))
         prediction = self._archive.live(path_id) if path_id is not None else None
         if prediction is None and path_id is not None:
