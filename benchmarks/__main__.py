@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from benchmarks.large_files import GIB, measure
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 ENLARGE = REPOSITORY / "examples" / "enlarge"
 NAME = "cog-bench-enlarge"
@@ -51,7 +53,7 @@ class Figure:
 
 
 def main() -> None:
-    figures = [*_startup(), *_stacks()]
+    figures = [*_startup(), *_stacks(), *_files()]
     if _docker_answers():
         with tempfile.TemporaryDirectory() as folder:
             figures += _builds(Path(folder) / "enlarge")
@@ -95,6 +97,12 @@ def _stacks() -> list[Figure]:
             Figure("  time to resolve, offline", f"{seconds * 1000:.0f} ms", "< 500 ms", command_line),
         ]
     return figures
+
+
+def _files() -> list[Figure]:
+    return [
+        Figure("10 GiB through an input and an output", measure(10 * GIB), "peak < 200 MiB", "benchmarks.large_files")
+    ]
 
 
 def _builds(folder: Path) -> list[Figure]:
