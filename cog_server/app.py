@@ -21,6 +21,7 @@ from cog_server.ready_file import ReadyFile
 from cog_server.routes.answers import add_problem_answers
 from cog_server.routes.docs import add_docs_routes
 from cog_server.routes.health import add_health_routes
+from cog_server.routes.metrics import add_metrics_route
 from cog_server.routes.predictions import add_prediction_routes
 from cog_server.routes.shutdown import add_shutdown_route
 from cog_server.runner import JobRunner
@@ -106,6 +107,7 @@ def create_service(settings: Settings, store: Store, *, shut_down: Callable[[int
     app.router.redirect_slashes = False
     handlers = add_prediction_routes(app, settings, supervisor, runner, archive, files)
     add_health_routes(app, supervisor, runner, gpu, mode=settings.mode)
+    add_metrics_route(app, supervisor, runner)
     add_docs_routes(app, settings, supervisor)
     add_shutdown_route(app, settings, lambda: shut_down(0))
     add_problem_answers(app)
