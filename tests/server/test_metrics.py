@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from cog_server.exposition import Family, Sample, expose, labeled, number
+from cog_server.gpu_usage import GpuLoad, GpuUsage, read_loads
 from cog_server.metrics import MAX_NAMES, TIME_BOUNDS_S, Metrics
 from tests.server.conftest import Serve, Server, serving, wait_until
 
@@ -32,6 +35,10 @@ SOURCE = """
                 os.kill(os.getpid(), signal.SIGKILL)
             return do
 """
+GPU_SCRIPT = """case "$1" in
+*memory.used*) echo asked >> "{count}"; echo '0, 1024, 81559, 37'; echo '1, 2, 4096, [N/A]';;
+*) exit 3;;
+esac"""
 
 
 class Page:
@@ -178,8 +185,9 @@ def test_the_last_number_that_the_model_recorded_is_there(after: Page) -> None:
     assert after.all("cog_model_metric") == {"tokens": 10, "model.loss": 0.25}
 
 
-def test_nothing_is_said_of_batches_where_there_are_none(after: Page) -> None:
+def test_nothing_is_said_of_batches_and_gpus_where_there_are_none(after: Page) -> None:
     assert "cog_batch_size" not in after
+    assert "cog_gpu" not in after
 
 
 def test_every_metric_has_a_type_and_says_what_it_is(after: Page) -> None:
@@ -336,3 +344,97 @@ def test_a_text_that_is_not_unicode_does_not_fail() -> None:
 )
 def test_numbers_are_what_prometheus_reads(value: float, text: str) -> None:
     assert number(value) == text
+
+
+def test_gpus_are_there_from_the_second_scrape_on(serve: Serve, tmp_path: Path) -> None:
+    count = tmp_path / "count"
+    server = serve(SOURCE, environment={"PATH": _smi(tmp_path, GPU_SCRIPT.format(count=count))})
+
+    first = scrape(server)
+    wait_until(lambda: "cog_gpu" in scrape(server), "no GPU appears", timeout_s=4)
+    page = scrape(server)
+
+    assert "cog_gpu" not in first
+    assert page.all("cog_gpu_memory_used_bytes") == {"0": 1024 * 2**20, "1": 2 * 2**20}
+    assert page.all("cog_gpu_memory_total_bytes") == {"0": 81559 * 2**20, "1": 4096 * 2**20}
+    assert page.all("cog_gpu_utilization_ratio") == {"0": pytest.approx(0.37)}
+    # However often it is scraped.
+    assert count.read_text().splitlines() == ["asked"]
+
+
+def test_nobody_asks_for_gpus_before_a_scrape(serve: Serve, tmp_path: Path) -> None:
+    count = tmp_path / "count"
+    server = serve(SOURCE, environment={"PATH": _smi(tmp_path, GPU_SCRIPT.format(count=count))})
+
+    server.predict()
+
+    assert not count.exists()
+
+
+def test_a_hanging_nvidia_smi_holds_up_neither_a_scrape_nor_the_end(serve: Serve, tmp_path: Path) -> None:
+    server = serve(SOURCE, environment={"PATH": _smi(tmp_path, "exec sleep 60")})
+    started = time.monotonic()
+
+    pages = [scrape(server) for _ in range(20)]
+    server.process.terminate()
+
+    assert server.process.wait(10) == 0
+    assert time.monotonic() - started < 5
+    assert not any("cog_gpu" in page for page in pages)
+
+
+def test_an_nvidia_smi_that_hangs_is_asked_ever_less_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = tmp_path / "count"
+    monkeypatch.setenv("PATH", _smi(tmp_path, f'echo asked >> "{count}"; exec sleep 60'))
+
+    async def scrape_often() -> None:
+        usage = GpuUsage(every_s=0.05, timeout_s=0.05)
+        for _ in range(80):
+            assert usage.latest() == {}
+            await asyncio.sleep(0.01)
+        await usage.stop()
+
+    asyncio.run(scrape_often())
+
+    assert 1 < len(count.read_text().splitlines()) <= 5
+
+
+def test_what_is_not_known_any_more_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flag = tmp_path / "flag"
+    monkeypatch.setenv("PATH", _smi(tmp_path, f'test -e "{flag}" && exit 9; touch "{flag}"; echo "0, 1, 2, 3"'))
+
+    async def sizes() -> list[int]:
+        usage, seen = GpuUsage(every_s=0.0), [0]
+        deadline = time.monotonic() + 10
+        while seen != [0, 1, 0] and time.monotonic() < deadline:
+            size = len(usage.latest())
+            seen += [size] if size != seen[-1] else []
+            await asyncio.sleep(0.001)
+        await usage.stop()
+        return seen
+
+    assert asyncio.run(sizes()) == [0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "loads"),
+    [
+        ("", {}),
+        ("No devices were found\n", {}),
+        ("0, 1, 2\n", {}),
+        ("WARNING: infoROM is corrupted at gpu 0000:00\n3, 1, 2, 100\n", {"3": GpuLoad(2**20, 2 * 2**20, 1.0)}),
+        ("0, [N/A], [Not Supported], [Unknown Error]\n", {"0": GpuLoad(None, None, None)}),
+        ("0, nan, inf, -5\n", {"0": GpuLoad(None, None, None)}),
+    ],
+)
+def test_only_numbers_of_nvidia_smi_count(text: str, loads: dict[str, GpuLoad]) -> None:
+    assert read_loads(text) == loads
+
+
+def _smi(folder: Path, script: str) -> str:
+    """A PATH with a program that stands in for nvidia-smi."""
+    program = folder / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return f"{program.parent}:{os.environ['PATH']}"
