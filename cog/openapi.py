@@ -342,6 +342,12 @@ _REFUSALS: Dict[str, Json] = {
 }
 
 
+_METRICS: Json = {
+    "description": "Prometheus' text format",
+    "content": {"text/plain": {"schema": {"type": "string"}}},
+}
+
+
 _QUERY_KINDS = ("str", "int", "float", "bool", "path", "file", "secret", "datetime", "date", "literal", "enum")
 
 
@@ -426,6 +432,9 @@ def _paths(prefix: str, noun: str, input_name: str, output_name: str, query: Lis
     paths: Json = {
         "/": {"get": {"summary": "What there is", "responses": {"200": _answer("Links", None)}}},
         "/health-check": {"get": {"summary": "State of the model", "responses": {"200": _answer("The state", None)}}},
+        "/metrics": {
+            "get": {"summary": "Numbers for Prometheus", "responses": {"200": _METRICS, "401": _REFUSALS["401"]}}
+        },
         "/livez": {"get": {"summary": "Whether the server lives", "responses": {"200": _answer("It does", None)}}},
         "/readyz": {
             "get": {

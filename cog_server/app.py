@@ -16,11 +16,13 @@ from cog_server.fast_path import FastPath
 from cog_server.files.fetch import FileLimits
 from cog_server.files.room import FileOptions, FileRoom
 from cog_server.gpu import GpuCheck
+from cog_server.gpu_usage import GpuUsage
 from cog_server.logs import ModelLog
 from cog_server.ready_file import ReadyFile
 from cog_server.routes.answers import add_problem_answers
 from cog_server.routes.docs import add_docs_routes
 from cog_server.routes.health import add_health_routes
+from cog_server.routes.metrics import add_metrics_route
 from cog_server.routes.predictions import add_prediction_routes
 from cog_server.routes.shutdown import add_shutdown_route
 from cog_server.runner import JobRunner
@@ -57,6 +59,7 @@ def create_service(settings: Settings, store: Store, *, shut_down: Callable[[int
     archive = Archive(store)
     runner = JobRunner(settings, supervisor, files, archive, webhooks)
     gpu = GpuCheck(settings.gpu_needs) if settings.gpu_needs else None
+    gpus = GpuUsage()
     ready_file = ReadyFile(settings.ready_file) if settings.ready_file else None
 
     def on_state(state: State) -> None:
@@ -96,6 +99,7 @@ def create_service(settings: Settings, store: Store, *, shut_down: Callable[[int
         finally:
             if gpu is not None:
                 await gpu.stop()
+            await gpus.stop()
             await runner.drain(0.0)
             await supervisor.stop(settings.cancel_grace_s)
             await webhooks.close(_LAST_CALLS_S)
@@ -106,6 +110,7 @@ def create_service(settings: Settings, store: Store, *, shut_down: Callable[[int
     app.router.redirect_slashes = False
     handlers = add_prediction_routes(app, settings, supervisor, runner, archive, files)
     add_health_routes(app, supervisor, runner, gpu, mode=settings.mode)
+    add_metrics_route(app, supervisor, runner, gpus)
     add_docs_routes(app, settings, supervisor)
     add_shutdown_route(app, settings, lambda: shut_down(0))
     add_problem_answers(app)

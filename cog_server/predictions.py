@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import InitVar, dataclass, field
 from datetime import datetime, timezone
@@ -50,6 +51,9 @@ class Prediction:
     created_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     started_at: datetime | None = None
     completed_at: datetime | None = None
+    # The same by a clock that nobody sets.
+    created_s: float = field(default_factory=time.monotonic)
+    started_s: float | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     output_bytes: int = 0
     _outputs: list[bytes] = field(default_factory=list)
@@ -83,6 +87,7 @@ class Prediction:
         if self.status is Status.STARTING:
             self.status = Status.PROCESSING
             self.started_at = datetime.now(timezone.utc)
+            self.started_s = time.monotonic()
             self._tell("start", {"id": self.id, "status": self.status.value})
 
     def append_output(self, body: bytes, info: Iterable[dict[str, Any]] = ()) -> None:

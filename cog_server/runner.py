@@ -21,6 +21,7 @@ from cog_server.files.fetch import FetchError
 from cog_server.files.inputs import InputShape, redact
 from cog_server.files.outputs import OutputError, StoredOutput
 from cog_server.files.room import Arrival, FileRoom, PredictionFiles
+from cog_server.metrics import Metrics
 from cog_server.predictions import Prediction, Status
 from cog_server.settings import Settings
 from cog_server.store.base import StoreError
@@ -107,6 +108,7 @@ class JobRunner:
         self._files = files
         self._archive = archive
         self._webhooks = webhooks
+        self.metrics = Metrics()
         self._entries: dict[str, _Entry] = {}
         self._slots: asyncio.Semaphore | None = None
         self._shape: InputShape | None = None
@@ -126,6 +128,11 @@ class JobRunner:
     def in_flight(self) -> int:
         """Predictions that run or wait."""
         return self._archive.in_flight
+
+    @property
+    def queued(self) -> int:
+        """Those of them that wait: for a slot, for a worker, or for their files."""
+        return sum(entry.prediction.status is Status.STARTING for entry in self._entries.values())
 
     @property
     def is_busy(self) -> bool:
@@ -302,6 +309,7 @@ class JobRunner:
         job = Job(prediction.id, prediction.append_log)
         entry.is_running = True
         prediction.start()
+        self.metrics.count_start(prediction)
         if self._settings.predict_timeout_s is not None:
             seconds = self._settings.predict_timeout_s
             self._stop_later(entry, seconds, f"the prediction took longer than {seconds:g} seconds")
@@ -327,7 +335,9 @@ class JobRunner:
             if event.kind == wire.OUTPUT:
                 failure = failure or await self._take_output(entry, event, files)
             elif event.kind == wire.METRIC:
-                prediction.set_metric(event.head["name"], json.loads(event.body))
+                name, value = event.head["name"], json.loads(event.body)
+                prediction.set_metric(name, value)
+                self.metrics.record(name, value)
             else:
                 status, seconds = Status(event.head["status"]), event.head["predict_time"]
                 if status is Status.CANCELED or (failure is not None and entry.is_stopping):
@@ -382,6 +392,7 @@ class JobRunner:
             await self._archive.end(prediction, owed)
         except StoreError as error:
             log.error("the prediction %s is not stored: %s", prediction.id, error)
+        self.metrics.count_end(prediction, outcome.predict_time_s)
         prediction.announce()
 
 

@@ -29,6 +29,7 @@ def add_health_routes(
                 "docs_url": "/docs",
                 "openapi_url": "/openapi.json",
                 "healthcheck_url": "/health-check",
+                "metrics_url": "/metrics",
                 f"{noun}s_url": f"/{noun}s",
                 f"{noun}s_idempotent_url": f"/{noun}s/{{{noun}_id}}",
                 f"{noun}s_cancel_url": f"/{noun}s/{{{noun}_id}}/cancel",

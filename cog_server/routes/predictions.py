@@ -96,17 +96,21 @@ class _Routes:
         try:
             return await answer
         except (Refused, FormRefused) as refused:
-            return refused.response
+            return self._rejected(refused.response)
         except NotReady as error:
             headers = {"Connection": "close"} if self._runner.is_draining else {}
-            return problem(503, str(error), retry_after_s=_RETRY_AFTER_S, headers=headers)
+            return self._rejected(problem(503, str(error), retry_after_s=_RETRY_AFTER_S, headers=headers))
         except AtCapacity as error:
-            return problem(409, str(error), retry_after_s=_RETRY_AFTER_S)
+            return self._rejected(problem(409, str(error), retry_after_s=_RETRY_AFTER_S))
         except DuplicateId:
-            return problem(409, f"a {self.noun} of this id is running", retry_after_s=_RETRY_AFTER_S)
+            return self._rejected(problem(409, f"a {self.noun} of this id is running", retry_after_s=_RETRY_AFTER_S))
         except StoreError as error:
             log.error("%s", error)
-            return problem(503, "the store cannot be read", retry_after_s=_RETRY_AFTER_S)
+            return self._rejected(problem(503, "the store cannot be read", retry_after_s=_RETRY_AFTER_S))
+
+    def _rejected(self, response: Response) -> Response:
+        self._runner.metrics.count_rejection(response.status_code)
+        return response
 
     async def _create(self, request: HTTPRequest, path_id: str | None) -> Response:
         spec = self._known_spec()
