@@ -172,6 +172,8 @@ class LimitedProtocol(HttpToolsProtocol):
         """
         if cycle.disconnected or cycle.response_started or not cycle.keep_alive or self.flow.write_paused:
             return False
+        if any(name == b"connection" for name, _ in cycle.scope["headers"]):
+            return False  # Older uvicorns look at it only when they answer.
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
         lines = b"".join(b"%s: %s\r\n" % header for header in self.server_state.default_headers)
