@@ -66,7 +66,7 @@ class OutputStore:
         if len(files) > _MAX_FILES:
             raise OutputError(f"an output has at most {_MAX_FILES} files, not {len(files)}")
         if destination is None:
-            stored = [await asyncio.to_thread(self._inline, place, path) for place, path in files]
+            stored = await self._inline_all(files)
         else:
             stored = await self._put_all(files, destination)
         urls = [each.placed.url for each in stored]
@@ -107,13 +107,23 @@ class OutputStore:
                 raise OutputError(f"{_show(place)}: the file {path} cannot be read: {error.strerror}") from error
         return _Put(placed, {"place": place, "url": placed.url, **_describe(file)})
 
-    def _inline(self, place: list[Any], path: str) -> _Put:
+    async def _inline_all(self, files: list[list[Any]]) -> list[_Put]:
+        stored: list[_Put] = []
+        left = self._max_inline_bytes
+        for place, path in files:
+            stored.append(await asyncio.to_thread(self._inline, place, path, left))
+            left -= len(stored[-1].placed.url)
+        return stored
+
+    def _inline(self, place: list[Any], path: str, most: int) -> _Put:
         try:
             with self._opened(path) as file:
-                if file.size > self._max_inline_bytes:
+                if file.size > most:
+                    # Said before it is read: what one file may not take, all together may not either.
                     limit = self._max_inline_bytes
                     raise OutputError(
-                        f"{_show(place)}: the file {path} is larger than {limit} bytes (COG_MAX_OUTPUT_BYTES)"
+                        f"{_show(place)}: with the file {path} the output is larger than {limit} bytes"
+                        " (COG_MAX_OUTPUT_BYTES)"
                     )
                 content = file.read()
         except TransferError as error:

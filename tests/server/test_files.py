@@ -205,3 +205,22 @@ def test_a_pipe_in_the_place_of_a_file_fails_its_prediction(serve: Serve) -> Non
 
     assert document["status"] == "failed"
     assert "not a regular file" in document["error"]
+
+
+def test_files_that_are_too_large_together_fail_before_all_are_read(serve: Serve) -> None:
+    server = serve(
+        """
+        class Predictor(BasePredictor):
+            def predict(self, count: int) -> List[Path]:
+                Path("large.bin").write_bytes(bytes(100_000))
+                return [Path("large.bin")] * count
+        """,
+        environment={"COG_MAX_OUTPUT_BYTES": "500000"},
+    )
+
+    assert server.predict(count=3)["status"] == "succeeded"
+    document = server.predict(count=10_000)
+
+    assert document["status"] == "failed"
+    assert document["error"].startswith("output[3]: with the file ")
+    assert "larger than 500000 bytes (COG_MAX_OUTPUT_BYTES)" in document["error"]
