@@ -53,11 +53,12 @@ def create_service(settings: Settings, store: Store, *, shut_down: Callable[[int
 
     `shut_down` makes the server that runs it drain and end with an exit code.
     """
-    supervisor = Supervisor(settings, on_text=ModelLog(settings.log_format).write)
+    model_log = ModelLog(settings.log_format)
+    supervisor = Supervisor(settings, on_text=model_log.write)
     files = FileRoom(_file_options(settings))
     webhooks = WebhookSender(settings, store)
     archive = Archive(store)
-    runner = JobRunner(settings, supervisor, files, archive, webhooks)
+    runner = JobRunner(settings, supervisor, files, archive, webhooks, on_end=model_log.finish)
     gpu = GpuCheck(settings.gpu_needs) if settings.gpu_needs else None
     gpus = GpuUsage()
     ready_file = ReadyFile(settings.ready_file) if settings.ready_file else None

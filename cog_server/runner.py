@@ -7,7 +7,7 @@ import contextlib
 import json
 import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from cog_server.files.fetch import FetchError
 from cog_server.files.inputs import InputShape, redact
 from cog_server.files.outputs import OutputError, StoredOutput
 from cog_server.files.room import Arrival, FileRoom, PredictionFiles
+from cog_server.logs import PREDICTION
 from cog_server.metrics import Metrics
 from cog_server.predictions import Prediction, Status
 from cog_server.settings import Settings
@@ -93,7 +94,10 @@ class _Entry:
 
 
 class JobRunner:
-    """At most `slots` predictions at a time, at most `max_queue` waiting behind them, in the order they came."""
+    """At most `slots` predictions at a time, at most `max_queue` waiting behind them, in the order they came.
+
+    `on_end` is told the id of one that has ended.
+    """
 
     def __init__(
         self,
@@ -102,12 +106,15 @@ class JobRunner:
         files: FileRoom,
         archive: Archive,
         webhooks: WebhookSender,
+        *,
+        on_end: Callable[[str], None],
     ) -> None:
         self._settings = settings
         self._supervisor = supervisor
         self._files = files
         self._archive = archive
         self._webhooks = webhooks
+        self._on_end = on_end
         self.metrics = Metrics()
         self._entries: dict[str, _Entry] = {}
         self._slots: asyncio.Semaphore | None = None
@@ -145,6 +152,7 @@ class JobRunner:
         A detached one goes on when nobody watches it. Raises NotReady, AtCapacity or DuplicateId.
         """
         prediction = self._admit(request)
+        PREDICTION.set(prediction.id)
         entry = self._entries[prediction.id] = _Entry(prediction, is_detached)
         try:
             await self._archive.store(prediction, request.hook)
@@ -394,6 +402,7 @@ class JobRunner:
             log.error("the prediction %s is not stored: %s", prediction.id, error)
         self.metrics.count_end(prediction, outcome.predict_time_s)
         prediction.announce()
+        self._on_end(prediction.id)
 
 
 def _stopped(entry: _Entry) -> _Outcome:
