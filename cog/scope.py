@@ -67,10 +67,16 @@ class Metrics(MutableMapping[str, Any]):
 
 
 class Scope:
-    """What the running `predict` may ask and say about itself."""
+    """What the running `predict` may ask and say about itself.
 
-    def __init__(self, prediction_id: str, context: Mapping[str, str], on_metric: OnMetric) -> None:
+    `traceparent` is the W3C trace context to continue, None where the server makes no traces.
+    """
+
+    def __init__(
+        self, prediction_id: str, context: Mapping[str, str], on_metric: OnMetric, traceparent: Optional[str] = None
+    ) -> None:
         self.prediction_id = prediction_id
+        self.traceparent = traceparent
         self.context: Dict[str, str] = dict(context)
         self.metrics = Metrics(on_metric)
 

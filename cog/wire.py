@@ -9,7 +9,8 @@ import struct
 from typing import Any, Dict, Iterator, NamedTuple, Optional, Union
 
 # Server to worker.
-# head: id, folder, context, max_output, files (their places); body: the input as a JSON object, files as local paths
+# head: id, folder, context, max_output, files (their places), traceparent (if there is one); body: the input as a JSON
+# object, files as local paths
 PREDICT = b"P"
 CANCEL = b"C"  # head: id
 HEALTH = b"H"  # head: id

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
@@ -31,8 +32,12 @@ from cog_server.store.base import Store
 from cog_server.webhooks.sender import WebhookSender
 from cog_server.worker.supervisor import State, Supervisor
 
+if TYPE_CHECKING:
+    from cog_server.traces.tracer import Tracer
+
 # For webhooks of predictions that ended only when their time to drain was over.
 _LAST_CALLS_S = 1.0
+_LAST_SPANS_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -53,11 +58,14 @@ def create_service(settings: Settings, store: Store, *, shut_down: Callable[[int
 
     `shut_down` makes the server that runs it drain and end with an exit code.
     """
-    supervisor = Supervisor(settings, on_text=ModelLog(settings.log_format).write)
+    tracer = _tracer(settings, lambda count: runner.metrics.count_dropped_spans(count))
+    model_log = ModelLog(settings.log_format, tracer.trace_of) if tracer else ModelLog(settings.log_format)
+    supervisor = Supervisor(settings, on_text=model_log.write)
     files = FileRoom(_file_options(settings))
     webhooks = WebhookSender(settings, store)
     archive = Archive(store)
-    runner = JobRunner(settings, supervisor, files, archive, webhooks)
+    steps_of = tracer.steps_of if tracer else None
+    runner = JobRunner(settings, supervisor, files, archive, webhooks, on_end=model_log.finish, steps_of=steps_of)
     gpu = GpuCheck(settings.gpu_needs) if settings.gpu_needs else None
     gpus = GpuUsage()
     ready_file = ReadyFile(settings.ready_file) if settings.ready_file else None
@@ -80,6 +88,8 @@ def create_service(settings: Settings, store: Store, *, shut_down: Callable[[int
         await webhooks.secure()
         have_ended = await runner.drain(settings.drain_s)
         await webhooks.drain(until - time.monotonic())
+        if tracer is not None:
+            await tracer.exporter.flush(min(until - time.monotonic(), _LAST_SPANS_S))
         return have_ended
 
     def abandon() -> None:
@@ -103,6 +113,8 @@ def create_service(settings: Settings, store: Store, *, shut_down: Callable[[int
             await runner.drain(0.0)
             await supervisor.stop(settings.cancel_grace_s)
             await webhooks.close(_LAST_CALLS_S)
+            if tracer is not None:
+                await tracer.exporter.close(_LAST_CALLS_S)
             await files.close()
 
     # FastAPI's own document describes its own routes; ours describes the model.
@@ -115,7 +127,19 @@ def create_service(settings: Settings, store: Store, *, shut_down: Callable[[int
     add_shutdown_route(app, settings, lambda: shut_down(0))
     add_problem_answers(app)
     access = add_access(app, settings)
+    if tracer is not None:
+        app.add_middleware(tracer.middleware)
+        runner.metrics.count_dropped_spans(0)
     return Service(FastPath(app, access, handlers), refuse, drain, abandon)
+
+
+def _tracer(settings: Settings, on_drop: Callable[[int], None]) -> Tracer | None:
+    if settings.traces is None:
+        return None
+    # Imported here: without traces nothing of them costs anything.
+    from cog_server.traces.tracer import Tracer
+
+    return Tracer(settings.traces, settings.allow_private_urls, on_drop)
 
 
 def _file_options(settings: Settings) -> FileOptions:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import contextvars
 import json
 import logging
+import re
 import sys
+from collections.abc import Callable
 from datetime import datetime, timezone
+
+# What the code at hand works for. Tasks inherit it, so a line about a download, an upload or a webhook has it too.
+PREDICTION: contextvars.ContextVar[str] = contextvars.ContextVar("cog_prediction")
+TRACE: contextvars.ContextVar[str] = contextvars.ContextVar("cog_trace")
+
+_MAX_LINE_CHARS = 64 * 1024
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def configure_logging(*, log_format: str, level: str) -> None:
     """Send the server's records to stderr, one line each: JSON, or text for people."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JSONFormatter() if log_format == "json" else logging.Formatter("%(levelname)s: %(message)s"))
+    handler.setFormatter(_JSONFormatter() if log_format == "json" else _ConsoleFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
@@ -20,35 +30,65 @@ def configure_logging(*, log_format: str, level: str) -> None:
 
 
 class ModelLog:
-    """Writes what the model prints to stderr: as it is, or as JSON lines with the prediction's id."""
+    """Writes what the model prints to stderr: as it is, or as JSON lines with the prediction's id.
 
-    def __init__(self, log_format: str) -> None:
+    `trace_of` gives the trace of a prediction, if it has one.
+    """
+
+    def __init__(self, log_format: str, trace_of: Callable[[str], str | None] = lambda prediction_id: None) -> None:
         self._is_json = log_format == "json"
+        self._trace_of = trace_of
         self._partial: dict[str | None, str] = {}
 
     def write(self, text: str, prediction_id: str | None) -> None:
-        """Take some text of a prediction, or of none."""
+        """Take some text of a prediction, or of none. A line without end is written in pieces of 64 Ki characters."""
         if not self._is_json:
             sys.stderr.write(text)
             sys.stderr.flush()
             return
         *lines, rest = (self._partial.pop(prediction_id, "") + text).split("\n")
+        if len(rest) > _MAX_LINE_CHARS:
+            lines, rest = [*lines, rest], ""
         if rest:
             self._partial[prediction_id] = rest
         for line in lines:
-            print(_line("model", "INFO", line, prediction_id), file=sys.stderr, flush=True)
+            self._write_line(line, prediction_id)
+
+    def finish(self, prediction_id: str) -> None:
+        """Write what a prediction that has ended left without a line break."""
+        if prediction_id in self._partial:
+            self._write_line(self._partial.pop(prediction_id), prediction_id)
+
+    def _write_line(self, line: str, prediction_id: str | None) -> None:
+        trace_id = None if prediction_id is None else self._trace_of(prediction_id)
+        ids = {"prediction_id": prediction_id, "trace_id": trace_id}
+        print(_line(datetime.now(timezone.utc), "INFO", "model", line, ids), file=sys.stderr, flush=True)
 
 
 class _JSONFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        message = record.getMessage()
+        more = {**_ids(record), "exception": self.formatException(record.exc_info) if record.exc_info else None}
+        moment = datetime.fromtimestamp(record.created, timezone.utc)
+        return _line(moment, record.levelname, record.name, record.getMessage(), more)
+
+
+class _ConsoleFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        ids = ", ".join(f"{name.removesuffix('_id')} {value}" for name, value in _ids(record).items() if value)
+        text = f"{record.levelname}: {record.getMessage()}" + (f" [{ids}]" if ids else "")
         if record.exc_info:
-            message += "\n" + self.formatException(record.exc_info)
-        return _line(record.name, record.levelname, message, getattr(record, "prediction_id", None))
+            text += "\n" + self.formatException(record.exc_info)
+        # A terminal obeys what it is sent; and a line that begins at the left is one of ours.
+        return _CONTROLS.sub(lambda match: f"\\x{ord(match[0]):02x}", text).replace("\n", "\n    ")
 
 
-def _line(logger: str, level: str, message: str, prediction_id: str | None) -> str:
-    record = {"time": datetime.now(timezone.utc).isoformat(), "level": level, "logger": logger, "message": message}
-    if prediction_id is not None:
-        record["prediction_id"] = prediction_id
-    return json.dumps(record)
+def _ids(record: logging.LogRecord) -> dict[str, str | None]:
+    given: str | None = getattr(record, "prediction_id", None)
+    return {"prediction_id": given or PREDICTION.get(None), "trace_id": TRACE.get(None)}
+
+
+def _line(moment: datetime, level: str, logger: str, message: str, more: dict[str, str | None]) -> str:
+    """One line; control characters and all that is not ASCII are escaped in it."""
+    record = {"time": moment.isoformat(timespec="microseconds"), "level": level, "logger": logger, "message": message}
+    record.update((name, value) for name, value in more.items() if value is not None)
+    return json.dumps(record).replace("\x7f", "\\u007f")

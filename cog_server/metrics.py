@@ -6,7 +6,7 @@ import time
 from bisect import bisect_left
 from itertools import accumulate
 
-from cog_server.exposition import Family, Sample, labeled, number
+from cog_server.exposition import Family, Sample, labeled, number, single
 from cog_server.predictions import Prediction, Status
 
 # From what a small model takes to what a training takes.
@@ -60,6 +60,7 @@ class Metrics:
         self._predict_s = Histogram(TIME_BOUNDS_S)
         self._batch_size = Histogram(SIZE_BOUNDS)
         self._recorded: dict[str, float] = {}
+        self._dropped_spans: int | None = None
 
     def count_start(self, prediction: Prediction) -> None:
         """The worker has it now: its time in the queue is over."""
@@ -83,6 +84,10 @@ class Metrics:
     def count_batch(self, size: int) -> None:
         """The model was given so many predictions at once."""
         self._batch_size.observe(size)
+
+    def count_dropped_spans(self, count: int) -> None:
+        """The collector of traces did not take so many spans. They are exposed from the first call, be it with 0."""
+        self._dropped_spans = (self._dropped_spans or 0) + count
 
     def record(self, name: str, value: object) -> None:
         """Keep what a model measured last under this name: numbers only, `MAX_NAMES` names, the first ones."""
@@ -130,5 +135,11 @@ class Metrics:
                 "gauge",
                 "What the model recorded last with cog.record_metric, numbers only.",
                 labeled("name", self._recorded),
+            ),
+            Family(
+                "cog_trace_spans_dropped_total",
+                "counter",
+                "Spans that the collector of traces did not take.",
+                () if self._dropped_spans is None else single(self._dropped_spans),
             ),
         ]

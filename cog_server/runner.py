@@ -7,7 +7,7 @@ import contextlib
 import json
 import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,9 +21,11 @@ from cog_server.files.fetch import FetchError
 from cog_server.files.inputs import InputShape, redact
 from cog_server.files.outputs import OutputError, StoredOutput
 from cog_server.files.room import Arrival, FileRoom, PredictionFiles
+from cog_server.logs import PREDICTION
 from cog_server.metrics import Metrics
 from cog_server.predictions import Prediction, Status
 from cog_server.settings import Settings
+from cog_server.steps import UNFOLLOWED, Steps
 from cog_server.store.base import StoreError
 from cog_server.webhooks.feed import Feed
 from cog_server.webhooks.hook import Hook
@@ -80,6 +82,7 @@ class _Entry:
 
     prediction: Prediction
     is_detached: bool
+    steps: Steps
     feed: Feed | None = None
     task: asyncio.Task[None] | None = None
     watchers: int = 0
@@ -93,7 +96,10 @@ class _Entry:
 
 
 class JobRunner:
-    """At most `slots` predictions at a time, at most `max_queue` waiting behind them, in the order they came."""
+    """At most `slots` predictions at a time, at most `max_queue` waiting behind them, in the order they came.
+
+    `on_end` is told the id of one that has ended; `steps_of` gives whoever follows one, in the task that submits it.
+    """
 
     def __init__(
         self,
@@ -102,12 +108,17 @@ class JobRunner:
         files: FileRoom,
         archive: Archive,
         webhooks: WebhookSender,
+        *,
+        on_end: Callable[[str], None],
+        steps_of: Callable[[Prediction], Steps] | None = None,
     ) -> None:
         self._settings = settings
         self._supervisor = supervisor
         self._files = files
         self._archive = archive
         self._webhooks = webhooks
+        self._on_end = on_end
+        self._steps_of = steps_of
         self.metrics = Metrics()
         self._entries: dict[str, _Entry] = {}
         self._slots: asyncio.Semaphore | None = None
@@ -145,7 +156,9 @@ class JobRunner:
         A detached one goes on when nobody watches it. Raises NotReady, AtCapacity or DuplicateId.
         """
         prediction = self._admit(request)
-        entry = self._entries[prediction.id] = _Entry(prediction, is_detached)
+        PREDICTION.set(prediction.id)
+        steps = UNFOLLOWED if self._steps_of is None else self._steps_of(prediction)
+        entry = self._entries[prediction.id] = _Entry(prediction, is_detached, steps)
         try:
             await self._archive.store(prediction, request.hook)
         except BaseException as error:
@@ -154,6 +167,7 @@ class JobRunner:
                 log.error("%s", error)
                 raise NotReady("the prediction cannot be stored") from error
             raise
+        entry.steps.admit()
         if request.hook is not None:
             entry.feed = self._webhooks.follow(prediction, request.hook)
         if request.deadline_s is not None:
@@ -285,6 +299,7 @@ class JobRunner:
             async with self._slots:
                 if not self._supervisor.is_ready:
                     await self._supervisor.wait_ready()
+                entry.steps.leave_queue()
                 return await self._process(entry, request, files)
         except asyncio.CancelledError:
             return _stopped(entry)
@@ -299,7 +314,7 @@ class JobRunner:
         prediction = entry.prediction
         spec = self._supervisor.spec
         assert spec is not None, "no prediction is admitted before the spec is known"
-        local, places = await files.localize(self._shape_of(spec), request.input)
+        local, places = await entry.steps.download(files.localize(self._shape_of(spec), request.input))
         body = to_json(local)
         # A file in it may have been many megabytes of text, which lie on the disk by now.
         local.clear()
@@ -315,6 +330,7 @@ class JobRunner:
             self._stop_later(entry, seconds, f"the prediction took longer than {seconds:g} seconds")
         head: dict[str, object] = {"folder": files.folder, "context": request.context, "files": places}
         head["max_output"] = self._settings.max_output_bytes
+        entry.steps.predict(head)
         self._supervisor.begin(job, head, body)
         try:
             return await self._follow(entry, job, files)
@@ -353,7 +369,7 @@ class JobRunner:
         if event.head["files"]:
             if entry.is_stopping:
                 return "its output is not stored, since it was stopped"
-            entry.storing = asyncio.ensure_future(files.store(event.body, event.head["files"]))
+            entry.storing = asyncio.ensure_future(entry.steps.upload(files.store(event.body, event.head["files"])))
             try:
                 stored = await entry.storing
             except OutputError as error:
@@ -394,6 +410,8 @@ class JobRunner:
             log.error("the prediction %s is not stored: %s", prediction.id, error)
         self.metrics.count_end(prediction, outcome.predict_time_s)
         prediction.announce()
+        self._on_end(prediction.id)
+        entry.steps.end(prediction, outcome.predict_time_s)
 
 
 def _stopped(entry: _Entry) -> _Outcome:

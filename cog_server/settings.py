@@ -14,6 +14,7 @@ from cog.webhooks import WebhookError, read_secret
 from cog_server.addresses import AddressPolicy
 from cog_server.files.destination import DestinationError, OutputPath, read_output_path
 from cog_server.files.roots import FileRoots
+from cog_server.trace_options import TraceOptions, read_trace_options
 
 _MAX_TOKEN_BYTES = 1 << 16
 _YES = ("1", "true", "yes", "on")
@@ -101,6 +102,7 @@ class Settings:
     log_format: str = "json"
     log_level: str = "info"
     gpu_needs: GpuNeeds | None = None
+    traces: TraceOptions | None = None
 
 
 def read_settings(environment: Mapping[str, str], *, mode: str = "predict", **given: object) -> Settings:
@@ -165,6 +167,7 @@ def read_settings(environment: Mapping[str, str], *, mode: str = "predict", **gi
         "cors_origins": reader.origins("COG_CORS_ORIGINS"),
         "log_format": reader.choice("LOG_FORMAT", ("json", "console"), "json"),
         "gpu_needs": reader.gpu_needs("COG_GPU_NEEDS"),
+        "traces": reader.traces(),
         "log_level": reader.choice("COG_LOG_LEVEL", ("debug", "info", "warning", "error"), "info"),
     }
     values.update({name: value for name, value in given.items() if value is not None})
@@ -200,6 +203,12 @@ class _Reader:
             return GpuNeeds.from_json(value)
         except ValueError as error:
             raise SettingsError(f"{name} is not what cog writes into an image: {error}") from error
+
+    def traces(self) -> TraceOptions | None:
+        try:
+            return read_trace_options(self.environment)
+        except ValueError as error:
+            raise SettingsError(str(error)) from error
 
     def flag(self, name: str) -> bool:
         return self.choice(name, (*_YES, *_NO), "0") in _YES

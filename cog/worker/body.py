@@ -237,7 +237,7 @@ class Worker:
             body = json.dumps(value, allow_nan=False).encode()
             self._channel.send(wire.METRIC, {"id": head["id"], "name": name}, body)
 
-        return Scope(head["id"], head.get("context") or {}, on_metric)
+        return Scope(head["id"], head.get("context") or {}, on_metric, head.get("traceparent"))
 
     def _send_output(self, prediction_id: str, value: Any, request: Dict[str, Any], *, item: bool) -> None:
         encoded = encode_output(value, request["folder"], spec=self._model.spec.output.type, is_final=not item)

@@ -12,13 +12,12 @@ from typing import Any
 import httpx
 
 from cog_server.store.base import Message
+from cog_server.trace_context import read_parent
 
 EVENTS = ("start", "output", "logs", "completed")
 MAX_URL_CHARS = 8192
 
 _ODD = re.compile(r"[\x00-\x20\x7f-\xa0\\]")
-_TRACE_PARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-_TRACE_STATE = re.compile(r"[\x20-\x7e]{1,512}")
 _ID_BYTES = 18
 
 
@@ -63,7 +62,8 @@ def read_hook(url: Any, events: Any, headers: Mapping[str, str]) -> Hook | None:
     chosen = _read_events(events)
     if url is None:
         return None
-    return Hook(_read_url(url), chosen, _trace_context(headers))
+    parent = read_parent(headers)
+    return Hook(_read_url(url), chosen, parent.headers if parent else ())
 
 
 def _read_url(url: Any) -> str:
@@ -100,11 +100,3 @@ def _read_events(events: Any) -> tuple[str, ...]:
         if event not in EVENTS:
             raise HookError((place, index), f"Input should be one of {', '.join(EVENTS)}", "enum")
     return tuple(event for event in EVENTS if event in events)
-
-
-def _trace_context(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """The request's W3C trace context, as far as it is one."""
-    parent, state = headers.get("traceparent", ""), headers.get("tracestate", "")
-    if not _TRACE_PARENT.fullmatch(parent):
-        return ()
-    return (("traceparent", parent), *([("tracestate", state)] if _TRACE_STATE.fullmatch(state) else ()))

@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Collection, Iterable
 
+from cog_server.logs import PREDICTION
 from cog_server.predictions import Prediction
 from cog_server.settings import Settings
 from cog_server.store.base import Message, Store, StoreError
@@ -178,6 +179,7 @@ class WebhookSender:
         return bool(owed)
 
     async def _replay(self, prediction_id: str) -> None:
+        PREDICTION.set(prediction_id)
         messages = self._replays[prediction_id]
         line = Line(self._caller)
         while messages:
