@@ -16,9 +16,15 @@ from yaml.constructor import SafeConstructor
 from yaml.resolver import Resolver
 
 from cog_cli.config.keys import KeyPath, escape, quote
-from cog_cli.config.syntax import Position, SyntaxFault, explain_yaml_error, refuse_control_characters
+from cog_cli.config.syntax import (
+    MAX_DEPTH,
+    TOO_DEEP,
+    Position,
+    SyntaxFault,
+    explain_yaml_error,
+    refuse_control_characters,
+)
 
-MAX_DEPTH = 50
 MAX_VALUES = 10_000
 _MAX_NUMBER_CHARACTERS = 100
 
@@ -309,4 +315,4 @@ def _position(event: yaml.Event) -> Position:
 
 
 def _refuse_depth(position: Position) -> NoReturn:
-    raise SyntaxFault(f"nested deeper than {MAX_DEPTH} levels", None, position)
+    raise SyntaxFault(TOO_DEEP, None, position)

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import yaml
 
+MAX_DEPTH = 50
+TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 _CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 # (what the parser says, what we say, what to do); libyaml and PyYAML word some of them differently.
@@ -73,6 +75,9 @@ def explain_yaml_error(error: yaml.YAMLError, text: str) -> SyntaxFault:
         return SyntaxFault(
             "not valid YAML: the file begins like a Python string", "Write comments with `#` in front.", position
         )
+    if "nesting depth" in problem:
+        # The library's own limit, which it meets while it looks ahead, before our lower one is reached.
+        return SyntaxFault(TOO_DEEP, None, position)
     char = lines[mark.line][mark.column : mark.column + 1] if mark.line < len(lines) else ""
     if "cannot start any token" in problem:
         return SyntaxFault(f"not valid YAML: a value cannot begin with {char!r}", "Put the value in quotes.", position)

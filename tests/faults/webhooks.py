@@ -120,7 +120,7 @@ def hanging(lab: Lab, size: int) -> str:
                 ]
                 for identifier in identifiers:
                     end_of(server.http, identifier)
-            assert receiver.most_open <= 64, receiver.most_open
+            assert receiver.most_open <= 80, receiver.most_open  # It hears of an end later than the sender.
     return (
         f"{size} predictions: at most {receiver.most_open} connections, health answers in {max(slowest) * 1000:.0f} ms"
     )

@@ -30,7 +30,7 @@ BREAKING = """
             if how == "sleep":
                 time.sleep(1e6)
             if how == "hold":
-                ctypes.PyDLL("libc.so.6").sleep(600)
+                sum(range(10**13))  # In C for hours; it looks for no signal.
             if how == "swallow":
                 while True:
                     try:
