@@ -1,17 +1,14 @@
-"""`json_pieces`: JSON in pieces, in which a long text is encoded once and copied nowhere."""
+"""`json_pieces`: JSON in pieces, so that a long text is never in an encoder whole."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from pydantic_core import to_json
 
 _LONG = 1 << 20
-# What stands in JSON as it is.
-_PLAIN = re.compile(r"[ !#-\[\]-~]*")
 
 
 def json_pieces(value: Any) -> list[bytes]:
@@ -40,8 +37,11 @@ def _has_long_text(value: Any) -> bool:
 
 
 def _pieces(value: Any) -> Iterator[bytes]:
-    if isinstance(value, str) and len(value) >= _LONG and _PLAIN.fullmatch(value):
-        yield from (b'"', value.encode("ascii"), b'"')
+    if isinstance(value, str) and len(value) >= _LONG:
+        yield b'"'
+        for start in range(0, len(value), _LONG):
+            yield encode_json(value[start : start + _LONG])[1:-1]
+        yield b'"'
     elif isinstance(value, dict):
         for index, (key, item) in enumerate(value.items()):
             yield (b"," if index else b"{") + encode_json(key) + b":"
