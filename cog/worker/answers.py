@@ -20,7 +20,7 @@ class Answers:
 
     def __init__(self, channel: Channel, finish_logs: Callable[[str], None], output: TypeSpec) -> None:
         self._channel = channel
-        self._finish_logs = finish_logs
+        self.finish_logs = finish_logs
         self._output = output
 
     def scope(self, head: Dict[str, Any]) -> Scope:
@@ -29,10 +29,10 @@ class Answers:
             head["id"], head.get("context") or {}, lambda name, value: self.send_metric(head["id"], name, value)
         )
 
-    def send_metric(self, prediction_id: str, name: str, value: Any) -> None:
-        """Say what a metric is now."""
+    def send_metric(self, prediction_id: str, name: str, value: Any, *, is_held: bool = False) -> None:
+        """Say what a metric is now; held: with the next message."""
         body = json.dumps(value, allow_nan=False).encode()
-        self._channel.send(wire.METRIC, {"id": prediction_id, "name": name}, body)
+        self._channel.send(wire.METRIC, {"id": prediction_id, "name": name}, body, is_held=is_held)
 
     def send_output(self, value: Any, request: Dict[str, Any], *, item: bool) -> None:
         """Send the output, or one item of it, of the prediction whose request has this head.
@@ -46,11 +46,13 @@ class Answers:
         # Behind the only output comes the end: they go together.
         self._channel.send(wire.OUTPUT, head, encoded.body, is_held=not item)
 
-    def end(self, prediction_id: str, status: str, error: Optional[str], seconds: float) -> None:
-        """Say that a prediction has ended, behind the last of its text."""
-        self._finish_logs(prediction_id)
+    def end(
+        self, prediction_id: str, status: str, error: Optional[str], seconds: float, *, is_held: bool = False
+    ) -> None:
+        """Say that a prediction has ended, behind the last of its text; held: with the next message."""
+        self.finish_logs(prediction_id)
         head = {"id": prediction_id, "status": status, "error": error, "predict_time": seconds}
-        self._channel.send(wire.DONE, head)
+        self._channel.send(wire.DONE, head, is_held=is_held)
 
 
 def describe_error(error: BaseException) -> str:

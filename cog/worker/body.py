@@ -14,6 +14,7 @@ from cog import wire
 from cog.scope import _current
 from cog.types import CancelationException
 from cog.worker.answers import Answers, describe_error, print_user_traceback
+from cog.worker.batches import Batches
 from cog.worker.channel import Channel
 from cog.worker.logs import capture
 from cog.worker.lookout import Lookout
@@ -85,6 +86,9 @@ class Worker:
 
     def _serve(self) -> int:
         self._channel.send(wire.READY, {"has_healthcheck": self._model.has_healthcheck})
+        if self._model.spec.batch_size is not None:
+            Batches(self._model, self._channel, self._lookout, self._answers).serve()
+            return asyncio.run(self._teardown())
         while True:
             message = self._channel.receive()
             if message.kind == wire.PREDICT:
@@ -102,15 +106,15 @@ class Worker:
         started = time.perf_counter()
         try:
             try:
-                self._lookout.running = (prediction_id,)
+                self._lookout.begin([prediction_id])
                 self._lookout.look()
                 self._answer(message)
             finally:
-                self._lookout.running = ()
+                self._lookout.end()
         except CancelationException:
             status = "canceled"
         except BaseException as problem:
-            self._lookout.running = ()
+            self._lookout.end()
             status, error = "failed", describe_error(problem)
             print_user_traceback(problem)
         self._answers.end(prediction_id, status, error, time.perf_counter() - started)
@@ -197,7 +201,7 @@ class Worker:
 
     def _only_running(self) -> Optional[str]:
         if self._loop is None:
-            return self._lookout.running[0] if self._lookout.running else None
+            return self._lookout.only_running
         return next(iter(self._tasks)) if len(self._tasks) == 1 else None
 
     def _begin_health_check(self, check_id: str) -> None:
