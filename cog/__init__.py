@@ -2,7 +2,7 @@
 
 from cog.input import Input
 from cog.model import BaseModel
-from cog.predictor import BasePredictor, BaseRunner, Predictor, concurrent, streaming
+from cog.predictor import BasePredictor, BaseRunner, Predictor, batch, concurrent, streaming
 from cog.scope import current_scope, emit_metric, record_metric
 from cog.types import (
     AsyncConcatenateIterator,
@@ -43,6 +43,7 @@ __all__ = [
     "URLFile",
     "URLPath",
     "__version__",
+    "batch",
     "concurrent",
     "current_scope",
     "emit_metric",

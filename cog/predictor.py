@@ -12,6 +12,9 @@ from cog.scope import Scope, current_scope
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+MAX_BATCH_SIZE = 10_000
+MAX_BATCH_WAIT_MS = 60_000
+
 
 class _RunningScope:
     """`self.scope`, unless the model sets an attribute of that name: a property would forbid that."""
@@ -79,6 +82,25 @@ def concurrent(*, max: int) -> Callable[[F], F]:
 
     def mark(function: F) -> F:
         function.__cog_max_concurrency__ = max  # type: ignore[attr-defined]  # a mark on the user's function
+        return function
+
+    return mark
+
+
+def batch(*, max_size: int, max_wait_ms: float = 0) -> Callable[[F], F]:
+    """Give up to `max_size` predictions to one call of predict, which takes lists and gives back a list.
+
+    A batch begins when it is full, or `max_wait_ms` after its first prediction came; at once by default, with all that
+    came while the one before ran.
+    """
+    if isinstance(max_size, bool) or not isinstance(max_size, int) or not 1 <= max_size <= MAX_BATCH_SIZE:
+        raise ValueError(f"@cog.batch: max_size must be a whole number from 1 to {MAX_BATCH_SIZE}, not {max_size!r}")
+    is_number = isinstance(max_wait_ms, (int, float)) and not isinstance(max_wait_ms, bool)
+    if not is_number or not 0 <= max_wait_ms <= MAX_BATCH_WAIT_MS:
+        raise ValueError(f"@cog.batch: max_wait_ms must be a number from 0 to {MAX_BATCH_WAIT_MS}, not {max_wait_ms!r}")
+
+    def mark(function: F) -> F:
+        function.__cog_batch__ = (max_size, max_wait_ms)  # type: ignore[attr-defined]  # a mark on the user's function
         return function
 
     return mark

@@ -7,6 +7,7 @@ import typing
 from typing import Any, Dict, List, Optional, Tuple
 
 from cog.annotations import ITERATORS, split_annotated, type_spec
+from cog.batching import item_type
 from cog.fields import field_info, field_spec
 from cog.input import FieldInfo
 from cog.objects import undefined_name
@@ -45,6 +46,7 @@ def read_signature(target: Any, *, mode: str = "predict") -> PredictorSpec:
         mode=mode,
         is_async=is_async,
         max_concurrency=getattr(function, "__cog_max_concurrency__", 1),
+        batch=getattr(function, "__cog_batch__", None),
     )
 
 
@@ -63,10 +65,17 @@ def input_parameters(target: Any, method: str) -> List[Tuple[inspect.Parameter, 
 
 
 def describe(
-    parameters: List[Tuple[inspect.Parameter, Any]], returns: Any, *, mode: str, is_async: bool, max_concurrency: int
+    parameters: List[Tuple[inspect.Parameter, Any]],
+    returns: Any,
+    *,
+    mode: str,
+    is_async: bool,
+    max_concurrency: int,
+    batch: Optional[Tuple[int, float]] = None,
 ) -> PredictorSpec:
     """Make the spec from parameters with their resolved annotations. Both the live and the static reader end here.
 
+    `batch` is the size and the wait in milliseconds of a predict that takes lists.
     Raises the SignatureError of the first parameter that has a problem; those of the others are its `others`.
     """
     inputs: List[Tuple[int, FieldSpec]] = []
@@ -74,16 +83,26 @@ def describe(
     for position, (parameter, annotation) in enumerate(parameters):
         try:
             info = _parameter_info(parameter, annotation)
+            if batch is not None and annotation is not inspect.Parameter.empty:
+                annotation = item_type(annotation, parameter.name, may_be_none=parameter.default is None)
             order = position if info.order is None else info.order
             inputs.append((order, input_spec(parameter.name, annotation, info)))
         except SignatureError as error:
             errors.append(error)
     try:
-        output = output_spec(returns, mode)
+        output = _batched_output(returns, mode) if batch is not None else output_spec(returns, mode)
     except SignatureError as error:
         errors.append(error)
     if max_concurrency > 1 and not is_async:
         errors.append(SignatureError("@cog.concurrent(max > 1) needs an async predict()", name="predict"))
+    if batch is not None and is_async:
+        errors.append(
+            SignatureError(
+                "@cog.batch needs a predict() that is not async",
+                name="predict",
+                hint="Write `def predict(self, ...)`; async predictions run at once with @cog.concurrent.",
+            )
+        )
     if errors:
         errors[0].others = tuple(errors[1:])
         raise errors[0]
@@ -93,6 +112,8 @@ def describe(
         mode=mode,
         is_async=is_async,
         max_concurrency=max_concurrency,
+        batch_size=batch[0] if batch is not None else None,
+        batch_wait_ms=batch[1] if batch is not None else 0,
     )
 
 
@@ -138,6 +159,18 @@ def output_spec(returns: Any, mode: str) -> OutputSpec:
     if concatenated and spec.kind != "str":
         raise SignatureError("a ConcatenateIterator yields str", name="output", hint="Use Iterator for other types.")
     return OutputSpec(spec, is_iterator=True, is_concatenated=concatenated)
+
+
+def _batched_output(returns: Any, mode: str) -> OutputSpec:
+    """The output that one of a batch gets."""
+    output = output_spec(returns, mode)
+    if output.is_iterator:
+        raise SignatureError(
+            "@cog.batch needs a predict() that gives back a list, not an iterator",
+            name="output",
+            hint="Write `-> List[...]` with one output for each item.",
+        )
+    return OutputSpec(type_spec(item_type(returns, "output", is_output=True), "output", is_output=True))
 
 
 def _is_async(function: Any) -> bool:

@@ -105,13 +105,18 @@ class OutputSpec:
 
 @dataclass(frozen=True)
 class PredictorSpec:
-    """A predictor as its callers see it. `mode` is "predict" or "train"; inputs keep the order of the signature."""
+    """A predictor as its callers see it. `mode` is "predict" or "train"; inputs keep the order of the signature.
+
+    One whose `predict` takes lists of up to `batch_size` inputs is described by what one caller sends and gets.
+    """
 
     inputs: Tuple[FieldSpec, ...]
     output: OutputSpec
     mode: str = "predict"
     is_async: bool = False
     max_concurrency: int = 1
+    batch_size: Optional[int] = None
+    batch_wait_ms: float = 0
 
     def to_json(self) -> Dict[str, Any]:
         """Give the spec as JSON data; fields at their default are left out."""
@@ -127,6 +132,8 @@ class PredictorSpec:
             mode=data.get("mode", "predict"),
             is_async=data.get("is_async", False),
             max_concurrency=data.get("max_concurrency", 1),
+            batch_size=data.get("batch_size"),
+            batch_wait_ms=data.get("batch_wait_ms", 0),
         )
 
 

@@ -23,6 +23,7 @@ SETUP_FAILED = b"f"  # head: error
 LOG = b"l"  # head: id; body: text
 OUTPUT = b"o"  # head: id, files, item (true for one of many); body: the value as JSON
 METRIC = b"m"  # head: id, name; body: the value as JSON
+BATCH = b"b"  # head: ids of the predictions that predict is called with now
 DONE = b"d"  # head: id, status, error, predict_time
 HEALTHY = b"h"  # head: id, ok, error
 

@@ -125,15 +125,16 @@ class JobRunner:
         self._shape: InputShape | None = None
         self._shaped: PredictorSpec | None = None
         self._failures_in_a_row = 0
+        self._removals: set[asyncio.Task[None]] = set()
         self.is_draining = False
 
     @property
     def slots(self) -> int:
-        """How many predictions may run at once: more than one only with an async predictor."""
+        """How many predictions the worker may have at once: more than one only with an async or a batched predictor."""
         spec = self._supervisor.spec
-        if spec is None or not spec.is_async:
+        if spec is None or not (spec.is_async or spec.batch_size):
             return 1
-        return self._settings.max_concurrency or spec.max_concurrency
+        return self._settings.max_concurrency or spec.batch_size or spec.max_concurrency
 
     @property
     def in_flight(self) -> int:
@@ -277,7 +278,7 @@ class JobRunner:
             )
 
     def _escalate(self, entry: _Entry) -> None:
-        if entry.is_running:
+        if entry.is_running and not self._supervisor.abandon(entry.prediction.id):
             self._supervisor.kill(f"the prediction {entry.prediction.id} did not stop when it was canceled")
 
     async def _run(self, entry: _Entry, request: Request) -> None:
@@ -289,8 +290,22 @@ class JobRunner:
             log.exception("the prediction %s", entry.prediction.id)
             outcome = _Outcome(Status.FAILED, "the server could not finish the prediction")
         entry.is_ending = True
-        await files.remove(is_sure=outcome.status is Status.SUCCEEDED)
+        if entry.is_stopping and self._supervisor.is_in_batch(entry.prediction.id):
+            self._remove_later(files)
+        else:
+            await files.remove(is_sure=outcome.status is Status.SUCCEEDED)
         await self._end(entry, outcome)
+
+    def _remove_later(self, files: PredictionFiles) -> None:
+        """Keep the files of what was stopped until its batch has ended: predict has them among the others'."""
+
+        async def remove() -> None:
+            await self._supervisor.wait_batch()
+            await files.remove(is_sure=False)
+
+        task = asyncio.create_task(remove(), name="cog-remove")
+        self._removals.add(task)
+        task.add_done_callback(self._removals.discard)
 
     async def _outcome(self, entry: _Entry, request: Request, files: PredictionFiles) -> _Outcome:
         if self._slots is None:
@@ -354,6 +369,8 @@ class JobRunner:
                 name, value = event.head["name"], json.loads(event.body)
                 prediction.set_metric(name, value)
                 self.metrics.record(name, value)
+            elif event.kind == wire.BATCH:
+                self.metrics.count_batch(len(event.head["ids"]))
             else:
                 status, seconds = Status(event.head["status"]), event.head["predict_time"]
                 if status is Status.CANCELED or (failure is not None and entry.is_stopping):

@@ -3,7 +3,6 @@
 import asyncio
 import inspect
 import json
-import os
 import signal
 import sys
 import threading
@@ -12,15 +11,14 @@ import traceback
 from typing import Any, Dict, Optional
 
 from cog import wire
-from cog.convert import encode_output
-from cog.scope import Scope, _current
-from cog.spec import SignatureError
+from cog.scope import _current
 from cog.types import CancelationException
+from cog.worker.answers import Answers, describe_error, print_user_traceback
+from cog.worker.batches import Batches
 from cog.worker.channel import Channel
 from cog.worker.logs import capture
+from cog.worker.lookout import Lookout
 from cog.worker.model import Model
-
-MAX_ERROR_CHARS = 64 * 1024
 
 
 def run(fd: int, reference: str, folder: str, mode: str) -> int:
@@ -43,16 +41,13 @@ class Worker:
         self._loop: Optional[asyncio.AbstractEventLoop] = None
         self._tasks: Dict[str, Any] = {}
         self._stop: "asyncio.Future[None]"
-        # Which prediction the main thread is in. It is read and changed there only, also by the signal's handler: a
-        # cancel never strikes another prediction.
-        self._running: Optional[str] = None
-        self._is_looking = False
-        self._must_look_again = False
+        self._lookout = Lookout(channel, self._begin_health_check)
         self._model: Model
+        self._answers: Answers
 
     def listen(self) -> None:
         """Be ready for signals; one also wakes the main thread from a blocking call."""
-        signal.signal(signal.SIGUSR1, self._on_signal)
+        signal.signal(signal.SIGUSR1, self._lookout.on_signal)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def run(self, reference: str, folder: str, mode: str) -> int:
@@ -60,6 +55,7 @@ class Worker:
         try:
             self._model = Model(reference, folder, mode)
             spec = self._model.spec
+            self._answers = Answers(self._channel, self._finish_logs, spec.output.type)
             self._channel.send(wire.SPEC, {}, json.dumps(spec.to_json()).encode())
             setup = self._model.make()
             if spec.is_async:
@@ -90,6 +86,9 @@ class Worker:
 
     def _serve(self) -> int:
         self._channel.send(wire.READY, {"has_healthcheck": self._model.has_healthcheck})
+        if self._model.spec.batch_size is not None:
+            Batches(self._model, self._channel, self._lookout, self._answers).serve()
+            return asyncio.run(self._teardown())
         while True:
             message = self._channel.receive()
             if message.kind == wire.PREDICT:
@@ -102,69 +101,37 @@ class Worker:
 
     def _predict(self, message: wire.Message) -> None:
         prediction_id = message.head["id"]
-        token = _current.set(self._scope(message.head))
+        token = _current.set(self._answers.scope(message.head))
         status, error = "succeeded", None
         started = time.perf_counter()
         try:
             try:
-                self._running = prediction_id
-                self._look()
-                self._answer(prediction_id, message)
+                self._lookout.begin([prediction_id])
+                self._lookout.look()
+                self._answer(message)
             finally:
-                self._running = None
+                self._lookout.end()
         except CancelationException:
             status = "canceled"
         except BaseException as problem:
-            self._running = None
+            self._lookout.end()
             status, error = "failed", describe_error(problem)
             print_user_traceback(problem)
-        seconds = time.perf_counter() - started
-        self._done(prediction_id, status, error, seconds)
+        self._answers.end(prediction_id, status, error, time.perf_counter() - started)
         _current.reset(token)
 
-    def _on_signal(self, number: int, frame: Any) -> None:
-        if self._running is None:
-            return  # Whatever has come is read next.
-        if self._channel.is_sending:
-            self._channel.must_signal = True
-        elif self._is_looking:
-            self._must_look_again = True
-        else:
-            self._look()
-
-    def _look(self) -> None:
-        """Take what has come while a prediction runs. Raises CancelationException if that is canceled."""
-        is_canceled = False
-        self._is_looking = True
-        try:
-            self._must_look_again = True
-            while self._must_look_again:
-                self._must_look_again = False
-                for message in self._channel.arrived():
-                    if message.kind == wire.HEALTH:
-                        self._begin_health_check(message.head["id"])
-                    elif message.kind != wire.CANCEL:
-                        self._channel.put_back(message)
-                    elif message.head["id"] == self._running:
-                        is_canceled = True
-        finally:
-            self._is_looking = False
-        if is_canceled:
-            self._running = None
-            raise CancelationException("the prediction was canceled")
-
-    def _answer(self, prediction_id: str, message: wire.Message) -> None:
+    def _answer(self, message: wire.Message) -> None:
         result = self._model.predict(**self._model.decode(message.body, message.head["files"]))
         if self._model.spec.output.is_iterator:
             try:
                 for item in result:
-                    self._send_output(prediction_id, item, message.head, item=True)
+                    self._answers.send_output(item, message.head, item=True)
             finally:
                 close = getattr(result, "close", None)
                 if close is not None:
                     close()
         else:
-            self._send_output(prediction_id, result, message.head, item=False)
+            self._answers.send_output(result, message.head, item=False)
 
     # Asynchronous predictors: any number of tasks on one event loop.
 
@@ -202,29 +169,29 @@ class Worker:
 
     async def _predict_async(self, message: wire.Message) -> None:
         prediction_id = message.head["id"]
-        _current.set(self._scope(message.head))
+        _current.set(self._answers.scope(message.head))
         status, error = "succeeded", None
         started = time.perf_counter()
         try:
-            await self._answer_async(prediction_id, message)
+            await self._answer_async(message)
         except (asyncio.CancelledError, CancelationException):
             status = "canceled"
         except BaseException as problem:
             status, error = "failed", describe_error(problem)
             print_user_traceback(problem)
         self._tasks.pop(prediction_id, None)
-        self._done(prediction_id, status, error, time.perf_counter() - started)
+        self._answers.end(prediction_id, status, error, time.perf_counter() - started)
 
-    async def _answer_async(self, prediction_id: str, message: wire.Message) -> None:
+    async def _answer_async(self, message: wire.Message) -> None:
         result = self._model.predict(**self._model.decode(message.body, message.head["files"]))
         if not self._model.spec.output.is_iterator:
-            self._send_output(prediction_id, await result, message.head, item=False)
+            self._answers.send_output(await result, message.head, item=False)
             return
         if inspect.isawaitable(result):
             result = await result
         try:
             async for item in result:
-                self._send_output(prediction_id, item, message.head, item=True)
+                self._answers.send_output(item, message.head, item=True)
         finally:
             close = getattr(result, "aclose", None)
             if close is not None:
@@ -232,29 +199,9 @@ class Worker:
 
     # Both.
 
-    def _scope(self, head: Dict[str, Any]) -> Scope:
-        def on_metric(name: str, value: Any) -> None:
-            body = json.dumps(value, allow_nan=False).encode()
-            self._channel.send(wire.METRIC, {"id": head["id"], "name": name}, body)
-
-        return Scope(head["id"], head.get("context") or {}, on_metric, head.get("traceparent"))
-
-    def _send_output(self, prediction_id: str, value: Any, request: Dict[str, Any], *, item: bool) -> None:
-        encoded = encode_output(value, request["folder"], spec=self._model.spec.output.type, is_final=not item)
-        if len(encoded.body) > request["max_output"]:
-            raise ValueError(f"the output is larger than {request['max_output']} bytes (COG_MAX_OUTPUT_BYTES)")
-        head = {"id": prediction_id, "files": encoded.files, "item": item}
-        # Behind the only output comes the end: they go together.
-        self._channel.send(wire.OUTPUT, head, encoded.body, is_held=not item)
-
-    def _done(self, prediction_id: str, status: str, error: Optional[str], seconds: float) -> None:
-        self._finish_logs(prediction_id)
-        head = {"id": prediction_id, "status": status, "error": error, "predict_time": seconds}
-        self._channel.send(wire.DONE, head)
-
     def _only_running(self) -> Optional[str]:
-        if self._running is not None or self._loop is None:
-            return self._running
+        if self._loop is None:
+            return self._lookout.only_running
         return next(iter(self._tasks)) if len(self._tasks) == 1 else None
 
     def _begin_health_check(self, check_id: str) -> None:
@@ -275,26 +222,3 @@ class Worker:
 
 async def _wait_for(awaitable: Any) -> None:
     await awaitable
-
-
-def describe_error(error: BaseException) -> str:
-    """One exception as the text of `error`; never raises itself."""
-    try:
-        text = error.text() if isinstance(error, SignatureError) else str(error)
-    except BaseException:
-        text = ""
-    if isinstance(error, SystemExit):
-        text = f"the model called sys.exit({text})"
-    return (text or type(error).__name__)[:MAX_ERROR_CHARS]
-
-
-def print_user_traceback(error: BaseException) -> None:
-    """Write the traceback to the prediction's logs, from the user's first frame on."""
-    trace = error.__traceback__
-    own = os.path.dirname(os.path.abspath(__file__))
-    while trace is not None and os.path.abspath(trace.tb_frame.f_code.co_filename).startswith(own):
-        trace = trace.tb_next
-    try:
-        traceback.print_exception(type(error), error, trace, file=sys.stderr)
-    except BaseException:
-        print(f"{type(error).__name__} (its text cannot be shown)", file=sys.stderr)

@@ -1,15 +1,17 @@
 """The worker's end of the socket to the server."""
 
 import os
+import select
 import signal
 import socket
 import threading
 from collections import deque
-from typing import Any, Deque, Dict, List
+from typing import Any, Deque, Dict, List, Sequence
 
 from cog import wire
 
 _CHUNK = 1 << 20
+_MAX_HELD_BYTES = 1 << 20
 
 
 class Channel:
@@ -23,6 +25,9 @@ class Channel:
         self._reader = wire.FrameReader()
         self._messages: Deque[wire.Message] = deque()
         self._held: List[bytes] = []
+        self._held_bytes = 0
+        self._poll = select.poll()  # not select(): the descriptor may be above 1023
+        self._poll.register(fd, select.POLLIN)
         self._main = threading.get_ident()
         # True while the main thread sends: to break off in the middle of a frame would garble all that follow.
         self.is_sending = False
@@ -36,19 +41,20 @@ class Channel:
     def send(self, kind: bytes, head: Dict[str, Any], body: bytes = b"", *, is_held: bool = False) -> None:
         """Send one message. Blocks while the server reads slower than we write, which bounds our memory.
 
-        One that is held goes out with the next one: two that belong together wake the server once.
+        One that is held goes out with the next one, or once a megabyte is: what belongs together wakes the server once.
         """
         frame = wire.encode(kind, head, body)
         with self._lock:
             self._held.append(frame)
-            if not is_held:
+            self._held_bytes += len(frame)
+            if not is_held or self._held_bytes > _MAX_HELD_BYTES:
                 self._send_held()
 
     def _send_held(self) -> None:
         is_main = threading.get_ident() == self._main
         try:
             self.is_sending = is_main
-            frames, self._held = self._held, []
+            frames, self._held, self._held_bytes = self._held, [], 0
             self._socket.sendall(frames[0] if len(frames) == 1 else b"".join(frames))
         except (BrokenPipeError, ConnectionResetError):
             _die()
@@ -79,6 +85,22 @@ class Channel:
     def put_back(self, message: wire.Message) -> None:
         """Have `receive` give a message again."""
         self._messages.append(message)
+
+    def put_first(self, messages: Sequence[wire.Message]) -> None:
+        """Have `receive` give these messages again, before all others."""
+        self._messages.extendleft(reversed(messages))
+
+    def withdraw(self, prediction_id: str) -> bool:
+        """Forget a prediction that waits to be received; False if there is none of that id."""
+        for message in self._messages:
+            if message.kind == wire.PREDICT and message.head["id"] == prediction_id:
+                self._messages.remove(message)
+                return True
+        return False
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until something has come; False if nothing did in time, which is rounded up to milliseconds."""
+        return bool(self._messages or self._poll.poll(timeout_s * 1000))
 
     def _read(self, flags: int) -> None:
         try:

@@ -7,6 +7,7 @@ import os
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from cog.annotations import type_spec
+from cog.batching import item_type
 from cog.convert import Decoder, LocalFile, make_decoder, make_default
 from cog.input import MISSING
 from cog.predictor import entry_method, load_target
@@ -22,7 +23,9 @@ class Model:
         self._target = load_target(reference, folder)
         self.spec: PredictorSpec = read_signature(self._target, mode=mode)
         self._method = entry_method(self._target)
-        self._decoders, self._defaults = _inputs(self._target, self._method)
+        self._decoders, self._defaults = _inputs(
+            self._target, self._method, is_batched=self.spec.batch_size is not None
+        )
         self._instance: Any = None
         self.predict: Callable[..., Any] = self._target
 
@@ -75,11 +78,13 @@ class Model:
         return bool(await asyncio.get_running_loop().run_in_executor(None, check))
 
 
-def _inputs(target: Any, method: str) -> Tuple[Dict[str, Decoder], Dict[str, Callable[[], Any]]]:
+def _inputs(target: Any, method: str, *, is_batched: bool) -> Tuple[Dict[str, Decoder], Dict[str, Callable[[], Any]]]:
     decoders: Dict[str, Decoder] = {}
     defaults: Dict[str, Callable[[], Any]] = {}
     for parameter, annotation in input_parameters(target, method):
         name = parameter.name
+        if is_batched:
+            annotation = item_type(annotation, name, may_be_none=parameter.default is None)
         decoders[name] = make_decoder(annotation)
         info = field_info(parameter.default, annotation, name)
         if info.default is not MISSING:

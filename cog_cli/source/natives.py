@@ -289,12 +289,17 @@ def _same_function(call: _Call) -> Any:
     return Native(lambda function: function)
 
 
-def _concurrent(call: _Call) -> Any:
-    call.known()
-    try:
-        return Native(cog.predictor.concurrent(*call.args, **call.kwargs))
-    except (TypeError, ValueError) as error:
-        return call.failure(str(error))
+def _mark(make: Callable[..., Any]) -> Callable[[_Call], Any]:
+    """A function of ours that gives a decorator, which only marks."""
+
+    def rule(call: _Call) -> Any:
+        call.known()
+        try:
+            return Native(make(*call.args, **call.kwargs))
+        except (TypeError, ValueError) as error:
+            return call.failure(str(error))
+
+    return rule
 
 
 def _streaming(call: _Call) -> Any:
@@ -344,7 +349,8 @@ _RULES: dict[int, Callable[[_Call], Any]] = {
     id(getattr): _getattr,
     id(print): _nothing,
     id(cog.input.Input): _input,
-    id(cog.predictor.concurrent): _concurrent,
+    id(cog.predictor.concurrent): _mark(cog.predictor.concurrent),
+    id(cog.predictor.batch): _mark(cog.predictor.batch),
     id(cog.predictor.streaming): _streaming,
     id(PydanticField): _pydantic_field,
     id(PydanticConfig): _nothing,

@@ -55,10 +55,12 @@ class Job:
 
     id: str
     on_log: Callable[[str], None]
+    is_canceled: bool = False
     events: deque[wire.Message | WorkerLost] = field(default_factory=deque)
     waiting_bytes: int = 0
     taken: int = 0
     reader: asyncio.Future[None] | None = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def put(self, event: wire.Message | WorkerLost) -> None:
         """Have an event wait for `next_event`."""
@@ -105,6 +107,7 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._setup_deadline: asyncio.TimerHandle | None = None
         self._behind: set[Job] = set()
+        self._batch: tuple[str, ...] = ()
         self._kill_reason: str | None = None
         self.listeners: list[Callable[[State], None]] = []
 
@@ -140,7 +143,7 @@ class Supervisor:
         self._worker.send(wire.PREDICT, {"id": job.id, **head}, body)
 
     async def next_event(self, job: Job) -> wire.Message | WorkerLost:
-        """The next of the job's events: OUTPUT, METRIC, or its end, DONE or WorkerLost."""
+        """The next of the job's events: BATCH, OUTPUT, METRIC, or its end, DONE or WorkerLost."""
         job.taken += 1
         if job.taken % _TURN == 0:
             await asyncio.sleep(0)
@@ -157,6 +160,7 @@ class Supervisor:
     def end(self, job: Job) -> None:
         """Forget a job."""
         self._jobs.pop(job.id, None)
+        job.ended.set()
         job.events.clear()
         job.waiting_bytes = 0
         if self._behind:
@@ -171,7 +175,30 @@ class Supervisor:
     def cancel(self, prediction_id: str) -> None:
         """Ask the worker to stop a running prediction."""
         if self._worker is not None and prediction_id in self._jobs:
+            self._jobs[prediction_id].is_canceled = True
             self._send_now(wire.CANCEL, {"id": prediction_id})
+
+    def is_in_batch(self, prediction_id: str) -> bool:
+        """Whether the worker is in a batch of this prediction, which may have ended, and of others that have not."""
+        return prediction_id in self._batch and any(each in self._jobs for each in self._batch if each != prediction_id)
+
+    async def wait_batch(self) -> None:
+        """Return when all predictions of the batch that the worker is in have ended."""
+        batch = self._batch
+        await asyncio.gather(*(self._jobs[each].ended.wait() for each in batch if each in self._jobs))
+
+    def abandon(self, prediction_id: str) -> bool:
+        """End a canceled prediction without its worker, if that is in a batch of others: they need not die for it.
+
+        False if the batch has nobody else.
+        """
+        running = [self._jobs[each] for each in self._batch if each in self._jobs]
+        needs_kill = prediction_id in self._batch and all(job.is_canceled for job in running)
+        if not running or needs_kill:
+            return False
+        head = {"id": prediction_id, "status": "canceled", "error": None, "predict_time": None}
+        self._jobs[prediction_id].put(wire.Message(wire.DONE, head, b""))
+        return True
 
     def _send_now(self, kind: bytes, head: dict[str, object]) -> None:
         """Send what cannot wait for the end of a prediction."""
@@ -243,6 +270,8 @@ class Supervisor:
                 if job.is_behind and self._worker is not None:
                     self._behind.add(job)
                     self._worker.pause()
+        elif kind == wire.BATCH:
+            self._on_batch(message)
         elif kind == wire.SPEC:
             self.spec = PredictorSpec.from_json(json.loads(message.body))
         elif kind == wire.READY:
@@ -251,6 +280,12 @@ class Supervisor:
             self._fail_setup(message.head["error"])
         elif kind == wire.HEALTHY and message.head["id"] == str(self._health_number):
             self._answer_health(message.head["ok"], message.head["error"])
+
+    def _on_batch(self, message: wire.Message) -> None:
+        self._batch = tuple(message.head["ids"])
+        # One of them counts it.
+        for job in [self._jobs[each] for each in self._batch if each in self._jobs][:1]:
+            job.put(message)
 
     def _on_ready(self, *, has_healthcheck: bool) -> None:
         self._has_healthcheck = has_healthcheck
@@ -267,7 +302,10 @@ class Supervisor:
 
     def _on_raw_text(self, text: str) -> None:
         """Text from the pipe: of C code, child processes and threads, and everything that setup prints."""
-        self._on_log(text, next(iter(self._jobs)) if len(self._jobs) == 1 else None)
+        is_batched = self.spec is not None and self.spec.batch_size is not None
+        # What is left of a batch does not own what is printed in it.
+        running = self._batch if is_batched else tuple(self._jobs)
+        self._on_log(text, running[0] if len(running) == 1 else None)
 
     def _on_log(self, text: str, prediction_id: str | None) -> None:
         if self.state is State.STARTING and self.restarts == 0:
@@ -285,6 +323,7 @@ class Supervisor:
         how = f"was killed: {self._kill_reason}" if self._kill_reason else describe_exit(code, was_oom=was_oom)
         self._kill_reason = None
         self._behind.clear()
+        self._batch = ()
         jobs, self._jobs = self._jobs, {}
         for job in jobs.values():
             job.put(WorkerLost(f"the worker process {how}"))

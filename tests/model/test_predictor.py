@@ -9,7 +9,7 @@ from typing import AsyncIterator, Iterator, List
 import pydantic
 import pytest
 
-from cog import BasePredictor, BaseRunner, Input, current_scope, record_metric
+from cog import BasePredictor, BaseRunner, Input, batch, current_scope, record_metric
 from cog.predictor import entry_method
 from cog.scope import Scope
 
@@ -70,6 +70,16 @@ def test_async_and_generators_stay_what_they_are() -> None:
     assert asyncio.run(Waits().predict()) == 2
     assert inspect.iscoroutinefunction(Waits.predict)
     assert asyncio.run(collect()) == [0, 1]
+
+
+def test_in_a_batch_every_item_gets_the_default() -> None:
+    class Batched(BasePredictor):
+        @batch(max_size=4)
+        def predict(self, a: List[int], b: List[int] = Input(default=2), c: List[int] = 3) -> List[int]:  # type: ignore[assignment]  # of one item
+            return [*a, *b, *c]
+
+    assert Batched().predict([0, 1]) == [0, 1, 2, 2, 3, 3]
+    assert Batched().predict(a=[0, 1], c=[4, 5]) == [0, 1, 2, 2, 4, 5]
 
 
 @pytest.mark.parametrize("name", ["", "1a", "a__b", "a_", "a.b.c.d.e", "a-b", "x" * 129, "predict_time", "cog.x", 3])

@@ -7,15 +7,31 @@ import datetime
 import enum
 import functools
 import inspect
+import json
 from pathlib import PurePath
-from typing import Annotated, Any, Dict, List, Literal, NamedTuple, NewType, Optional, Set, Tuple, TypedDict, Union
+from typing import (
+    Annotated,
+    Any,
+    Dict,
+    Iterator,
+    List,
+    Literal,
+    NamedTuple,
+    NewType,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+    TypedDict,
+    Union,
+)
 
 import pydantic
 import pytest
 
 import cog
 from cog.signature import read_signature
-from cog.spec import FieldSpec, PredictorSpec, SignatureError, TypeSpec
+from cog.spec import FieldSpec, OutputSpec, PredictorSpec, SignatureError, TypeSpec
 
 
 class Color(str, enum.Enum):
@@ -438,3 +454,75 @@ def test_spec_survives_json() -> None:
     spec = read_signature(predict)
 
     assert PredictorSpec.from_json(spec.to_json()) == spec
+
+
+def test_batched_predict_is_described_by_one_item() -> None:
+    class Predictor:
+        @cog.batch(max_size=8, max_wait_ms=2.5)
+        def predict(
+            self,
+            text: List[str],
+            scale: List[float] = cog.Input(default=1, ge=0, le=4),
+            size: Annotated[List[int], cog.Input(ge=1)] = 3,
+            sizes: Sequence[List[int]] = [1],
+            image: List[cog.Path] = None,  # type: ignore[assignment]  # noqa: RUF013 - what models write
+        ) -> List[Dict[str, int]]:
+            return []
+
+    spec = read_signature(Predictor)
+
+    assert spec.inputs == (
+        FieldSpec("text", STR),
+        FieldSpec("scale", TypeSpec("float"), required=False, default=1, ge=0, le=4),
+        FieldSpec("size", INT, required=False, default=3, ge=1),
+        FieldSpec("sizes", TypeSpec("list", items=(INT,)), required=False, default=[1]),
+        FieldSpec("image", TypeSpec("path", nullable=True), required=False),
+    )
+    assert spec.output == OutputSpec(TypeSpec("dict", items=(INT,)))
+    assert (spec.batch_size, spec.batch_wait_ms) == (8, 2.5)
+    assert PredictorSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+def test_spec_of_before_there_were_batches_still_reads() -> None:
+    spec = PredictorSpec.from_json({"inputs": [], "output": {"type": {"kind": "str"}}})
+
+    assert (spec.batch_size, spec.batch_wait_ms) == (None, 0)
+
+
+def test_batched_predict_that_takes_no_lists_is_told_what_to_write() -> None:
+    @cog.batch(max_size=8)
+    async def predict(
+        text: str, pair: Tuple[int, ...], count: Optional[List[int]] = 3, *, given: Dict[str, int]
+    ) -> Iterator[str]:
+        yield ""
+
+    with pytest.raises(SignatureError) as caught:
+        read_signature(predict)
+
+    errors = [caught.value, *caught.value.others]
+    assert [error.name for error in errors] == ["text", "pair", "count", "given", "output", "predict"]
+    assert "`text: List[float]`" in (errors[0].hint or "")
+    assert "not an iterator" in errors[4].message
+    assert "`def predict(self, ...)`" in (errors[5].hint or "")
+
+
+def test_batched_output_must_be_a_list() -> None:
+    @cog.batch(max_size=8)
+    def predict(text: List[str]) -> str:
+        return ""
+
+    with pytest.raises(SignatureError, match="gives back a list with one output for each item"):
+        read_signature(predict)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *({"max_size": size} for size in (0, True, 2.0, 10_001)),
+        *({"max_size": 2, "max_wait_ms": wait_ms} for wait_ms in (-1, float("nan"), "5", 60_001)),
+    ],
+    ids=str,
+)
+def test_batch_of_nonsense_is_refused_where_it_is_written(given: Dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"@cog\.batch: max_"):
+        cog.batch(**given)

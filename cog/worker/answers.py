@@ -1,0 +1,81 @@
+"""`Answers`: what a worker says about its predictions: their metrics, outputs and ends."""
+
+import json
+import os
+import sys
+import traceback
+from typing import Any, Callable, Dict, Optional
+
+from cog import wire
+from cog.convert import encode_output
+from cog.scope import Scope
+from cog.spec import SignatureError, TypeSpec
+from cog.worker.channel import Channel
+
+MAX_ERROR_CHARS = 64 * 1024
+
+
+class Answers:
+    """Says it on the channel. `finish_logs` sends what is left of a prediction's text."""
+
+    def __init__(self, channel: Channel, finish_logs: Callable[[str], None], output: TypeSpec) -> None:
+        self._channel = channel
+        self.finish_logs = finish_logs
+        self._output = output
+
+    def scope(self, head: Dict[str, Any]) -> Scope:
+        """The scope of the prediction whose request has this head."""
+        prediction_id = head["id"]
+
+        def on_metric(name: str, value: Any) -> None:
+            self.send_metric(prediction_id, name, value)
+
+        return Scope(prediction_id, head.get("context") or {}, on_metric, head.get("traceparent"))
+
+    def send_metric(self, prediction_id: str, name: str, value: Any, *, is_held: bool = False) -> None:
+        """Say what a metric is now; held: with the next message."""
+        body = json.dumps(value, allow_nan=False).encode()
+        self._channel.send(wire.METRIC, {"id": prediction_id, "name": name}, body, is_held=is_held)
+
+    def send_output(self, value: Any, request: Dict[str, Any], *, item: bool) -> None:
+        """Send the output, or one item of it, of the prediction whose request has this head.
+
+        Raises TypeError or ValueError if it has no JSON form, is not as annotated, or is too large.
+        """
+        encoded = encode_output(value, request["folder"], spec=self._output, is_final=not item)
+        if len(encoded.body) > request["max_output"]:
+            raise ValueError(f"the output is larger than {request['max_output']} bytes (COG_MAX_OUTPUT_BYTES)")
+        head = {"id": request["id"], "files": encoded.files, "item": item}
+        # Behind the only output comes the end: they go together.
+        self._channel.send(wire.OUTPUT, head, encoded.body, is_held=not item)
+
+    def end(
+        self, prediction_id: str, status: str, error: Optional[str], seconds: float, *, is_held: bool = False
+    ) -> None:
+        """Say that a prediction has ended, behind the last of its text; held: with the next message."""
+        self.finish_logs(prediction_id)
+        head = {"id": prediction_id, "status": status, "error": error, "predict_time": seconds}
+        self._channel.send(wire.DONE, head, is_held=is_held)
+
+
+def describe_error(error: BaseException) -> str:
+    """One exception as the text of `error`; never raises itself."""
+    try:
+        text = error.text() if isinstance(error, SignatureError) else str(error)
+    except BaseException:
+        text = ""
+    if isinstance(error, SystemExit):
+        text = f"the model called sys.exit({text})"
+    return (text or type(error).__name__)[:MAX_ERROR_CHARS]
+
+
+def print_user_traceback(error: BaseException) -> None:
+    """Write the traceback to the prediction's logs, from the user's first frame on."""
+    trace = error.__traceback__
+    own = os.path.dirname(os.path.abspath(__file__))
+    while trace is not None and os.path.abspath(trace.tb_frame.f_code.co_filename).startswith(own):
+        trace = trace.tb_next
+    try:
+        traceback.print_exception(type(error), error, trace, file=sys.stderr)
+    except BaseException:
+        print(f"{type(error).__name__} (its text cannot be shown)", file=sys.stderr)
