@@ -14,6 +14,8 @@ from pathlib import Path
 
 from benchmarks.figures import Figure, print_figures
 from benchmarks.large_files import GIB, measure
+from benchmarks.peers.environments import InstallError
+from benchmarks.serving import measure_serving
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ENLARGE = REPOSITORY / "examples" / "enlarge"
@@ -41,7 +43,12 @@ OF_REPLICATE_COG = {
 
 
 def main() -> None:
-    figures = [*_startup(), *_stacks(), *_files()]
+    figures = [*_startup(), *_stacks()]
+    try:
+        figures += measure_serving()
+    except InstallError as error:
+        print(f"the server's environment cannot be made, so it is not measured: {error}", file=sys.stderr)
+    figures += _files()
     if _docker_answers():
         with tempfile.TemporaryDirectory() as folder:
             figures += _builds(Path(folder) / "enlarge")
