@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
+from benchmarks.figures import Figure, print_figures
 from benchmarks.large_files import GIB, measure
+from benchmarks.peers.environments import InstallError
+from benchmarks.serving import measure_serving
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ENLARGE = REPOSITORY / "examples" / "enlarge"
@@ -42,24 +42,19 @@ OF_REPLICATE_COG = {
 }
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One row of the table. `target` is "" where there is none."""
-
-    what: str
-    value: str
-    target: str
-    command: str
-
-
 def main() -> None:
-    figures = [*_startup(), *_stacks(), *_files()]
+    figures = [*_startup(), *_stacks()]
+    try:
+        figures += measure_serving()
+    except InstallError as error:
+        print(f"the server's environment cannot be made, so it is not measured: {error}", file=sys.stderr)
+    figures += _files()
     if _docker_answers():
         with tempfile.TemporaryDirectory() as folder:
             figures += _builds(Path(folder) / "enlarge")
     else:
         print("no Docker engine answers: builds are not measured", file=sys.stderr)
-    _print(figures)
+    print_figures(figures)
 
 
 def _startup() -> list[Figure]:
@@ -170,14 +165,6 @@ def _layers(image: str) -> list[str]:
 def _docker_answers() -> bool:
     docker = shutil.which("docker")
     return docker is not None and subprocess.run([docker, "info"], capture_output=True, check=False).returncode == 0
-
-
-def _print(figures: list[Figure]) -> None:
-    print(f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
-    rows = [("what", "measured", "target", "command"), *((f.what, f.value, f.target, f.command) for f in figures)]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    for row in rows:
-        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
 
 
 if __name__ == "__main__":

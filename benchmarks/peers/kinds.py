@@ -20,13 +20,13 @@ _FILES_AND_TEXT = ("W1", "W2", "W3", "W4")
 class Kind:
     """A row of the tables. `command`, `path` and `variables` are templates: {bin}, {model}, {port}, {scratch}.
 
-    `models` replaces a workload's model; `shape` makes the body of an input. `needs_schema`: it does not look at the
-    types of predict() itself, but at the document that a build leaves beside it.
+    `app` is the folder that it serves. `models` replaces a workload's model; `shape` makes the body of an input.
+    `needs_schema`: it does not look at the types of predict() itself, but at the document that a build leaves there.
     """
 
     name: str
     environment: str
-    app: str
+    app: Path
     command: tuple[str, ...]
     path: str
     workloads: tuple[str, ...] = ALL
@@ -56,7 +56,7 @@ def _in_list(workload: str, given: dict[str, object]) -> object:
 _COG = Kind(
     "cog",
     environment="cog",
-    app="cog",
+    app=APPS / "cog",
     command=("{bin}/python", "-m", "cog.server.http", "--host", HOST),
     path="/predictions",
     workloads=(*_FILES_AND_TEXT, "W6"),
@@ -67,7 +67,7 @@ _COG = Kind(
 _OURS = Kind(
     "ours",
     environment="ours",
-    app="cog",
+    app=APPS / "cog",
     command=("{bin}/python", "-m", "cog_server", "--host", HOST),
     path="/predictions",
     workloads=(*_FILES_AND_TEXT, "W6"),
@@ -85,7 +85,7 @@ _ASYNC_MODELS = {"W1": "AsyncText", "W2": "AsyncText", "W3": "AsyncFileIn", "W4"
 _FASTAPI = Kind(
     "fastapi",
     environment="fastapi",
-    app="fastapi",
+    app=APPS / "fastapi",
     command=(
         *("{bin}/python", "-m", "uvicorn", "serve:app", "--host", HOST, "--port", "{port}"),
         *("--no-access-log", "--log-level", "warning", "--loop", "uvloop", "--http", "httptools"),
@@ -123,7 +123,7 @@ KINDS = {
         Kind(
             "mosec",
             environment="mosec",
-            app="mosec",
+            app=APPS / "mosec",
             command=(
                 *("{bin}/python", "serve.py", "{model}", "--address", HOST, "--port", "{port}"),
                 *("--log-level", "warning"),
@@ -135,14 +135,14 @@ KINDS = {
         Kind(
             "litserve",
             environment="litserve",
-            app="litserve",
+            app=APPS / "litserve",
             command=("{bin}/python", "serve.py", "{model}", "{port}"),
             path="/predict",
         ),
         Kind(
             "bentoml",
             environment="bentoml",
-            app="bentoml",
+            app=APPS / "bentoml",
             command=("{bin}/bentoml", "serve", "serve:{model}", "--host", HOST, "--port", "{port}", "--quiet"),
             path="/predict",
             variables={"BENTOML_DO_NOT_TRACK": "True", "BENTOML_HOME": "{scratch}"},

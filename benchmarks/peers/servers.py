@@ -88,7 +88,7 @@ def serving(kind: Kind, workload: Workload) -> Iterator[Server]:
     """Start a server and wait for its first right answer; at the end nothing of it is left. Raises ServerError."""
     bin_folder = ensure_environment(kind.environment)
     with tempfile.TemporaryDirectory(prefix="cog-peers-", ignore_cleanup_errors=True) as scratch:
-        app = Path(shutil.copytree(APPS / kind.app, Path(scratch) / "app"))
+        app = Path(shutil.copytree(kind.app, Path(scratch) / "app"))
         port = _free_port()
         names = {"bin": str(bin_folder), "model": kind.model(workload), "port": str(port), "scratch": scratch}
         if kind.needs_schema:
