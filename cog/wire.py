@@ -6,7 +6,7 @@ line, a newline and a body. The body is opaque bytes, so that JSON which exists 
 
 import json
 import struct
-from typing import Any, Dict, Iterator, NamedTuple, Optional, Union
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Union
 
 # Server to worker.
 # head: id, folder, context, max_output, files (their places), traceparent (if there is one); body: the input as a JSON
@@ -24,7 +24,7 @@ LOG = b"l"  # head: id; body: text
 OUTPUT = b"o"  # head: id, files, item (true for one of many); body: the value as JSON
 METRIC = b"m"  # head: id, name; body: the value as JSON
 BATCH = b"b"  # head: ids of the predictions that predict is called with now
-DONE = b"d"  # head: id, status, error, predict_time
+DONE = b"d"  # head: id, status, error, predict_time, text (whether some may lie in the pipe)
 HEALTHY = b"h"  # head: id, ok, error
 
 _LENGTH = struct.Struct(">I")
@@ -41,7 +41,11 @@ class Message(NamedTuple):
 
 def encode(kind: bytes, head: Dict[str, Any], body: bytes = b"") -> bytes:
     """Give the frame's bytes. Raises ValueError if it would be larger than 4 GiB."""
-    line = _encode(head).encode()
+    return frame(kind, _encode(head).encode(), body)
+
+
+def frame(kind: bytes, line: bytes, body: bytes = b"") -> bytes:
+    """The same with a head that is JSON already, on one line."""
     length = len(line) + len(body) + 2
     if length > MAX_FRAME_BYTES:
         raise ValueError(f"a message of {length} bytes is larger than a frame can be (4 GiB)")
@@ -49,10 +53,11 @@ def encode(kind: bytes, head: Dict[str, Any], body: bytes = b"") -> bytes:
 
 
 class FrameReader:
-    """Puts frames together from bytes that arrive in any pieces."""
+    """Puts frames together from bytes that arrive in any pieces. `decode` reads their heads: any JSON decoder does."""
 
-    def __init__(self) -> None:
+    def __init__(self, decode: Optional[Callable[[bytes], Any]] = None) -> None:
         self._buffer = bytearray()
+        self._decode = decode or _decode_line
 
     def feed(self, data: bytes) -> Iterator[Message]:
         """Add `data` and give every message that is complete now."""
@@ -60,7 +65,7 @@ class FrameReader:
             # Mostly whole frames come, one or two: they need not be put together.
             start, end = 0, _end_of(data, 0)
             while end is not None:
-                yield _message(data, start, end)
+                yield self._message(data, start, end)
                 start, end = end, _end_of(data, end)
             self._buffer += data[start:]
             return
@@ -69,8 +74,13 @@ class FrameReader:
         while end is not None:
             frame = bytes(self._buffer[:end])
             del self._buffer[:end]
-            yield _message(frame, 0, end)
+            yield self._message(frame, 0, end)
             end = _end_of(self._buffer, 0)
+
+    def _message(self, frame: bytes, start: int, end: int) -> Message:
+        start += _LENGTH.size
+        newline = frame.index(b"\n", start)
+        return Message(frame[start : start + 1], self._decode(frame[start + 1 : newline]), frame[newline + 1 : end])
 
 
 def _end_of(data: Union[bytes, bytearray], start: int) -> Optional[int]:
@@ -82,10 +92,8 @@ def _end_of(data: Union[bytes, bytearray], start: int) -> Optional[int]:
     return end if end <= len(data) else None
 
 
-def _message(frame: bytes, start: int, end: int) -> Message:
-    start += _LENGTH.size
-    newline = frame.index(b"\n", start)
-    return Message(frame[start : start + 1], _decode(frame[start + 1 : newline].decode()), frame[newline + 1 : end])
+def _decode_line(line: bytes) -> Any:
+    return _decode(line.decode())
 
 
 # Made once: json.loads() and json.dumps() look at their arguments for a while before they call these.

@@ -62,7 +62,7 @@ async def _run(settings: Settings, listener: socket.socket, store: Store, *, ign
     service = create_service(settings, store, shut_down=lambda code: server.shut_down(code))
     config = uvicorn.Config(
         service.app,
-        http=protocol_with(Limits.of(settings)),
+        http=protocol_with(Limits.of(settings), service.app.lane),
         ws="none",
         log_config=None,
         access_log=False,

@@ -30,6 +30,7 @@ from cog_server.runner import JobRunner
 from cog_server.settings import Settings
 from cog_server.store.base import Store
 from cog_server.webhooks.sender import WebhookSender
+from cog_server.worker.pool import WorkerPool
 from cog_server.worker.supervisor import State, Supervisor
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def create_service(settings: Settings, store: Store, *, shut_down: Callable[[int
     webhooks = WebhookSender(settings, store)
     archive = Archive(store)
     steps_of = tracer.steps_of if tracer else None
-    runner = JobRunner(settings, supervisor, files, archive, webhooks, on_end=model_log.finish, steps_of=steps_of)
+    pool = WorkerPool(settings, supervisor)
+    runner = JobRunner(settings, pool, files, archive, webhooks, on_end=model_log.finish, steps_of=steps_of)
     gpu = GpuCheck(settings.gpu_needs) if settings.gpu_needs else None
     gpus = GpuUsage()
     ready_file = ReadyFile(settings.ready_file) if settings.ready_file else None
@@ -120,7 +122,7 @@ def create_service(settings: Settings, store: Store, *, shut_down: Callable[[int
     # FastAPI's own document describes its own routes; ours describes the model.
     app = FastAPI(title="Cog", version=__version__, openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.router.redirect_slashes = False
-    handlers = add_prediction_routes(app, settings, supervisor, runner, archive, files)
+    often = add_prediction_routes(app, settings, supervisor, runner, archive, files)
     add_health_routes(app, supervisor, runner, gpu, mode=settings.mode)
     add_metrics_route(app, supervisor, runner, gpus)
     add_docs_routes(app, settings, supervisor)
@@ -130,7 +132,7 @@ def create_service(settings: Settings, store: Store, *, shut_down: Callable[[int
     if tracer is not None:
         app.add_middleware(tracer.middleware)
         runner.metrics.count_dropped_spans(0)
-    return Service(FastPath(app, access, handlers), refuse, drain, abandon)
+    return Service(FastPath(app, access, often.handlers, often.takers), refuse, drain, abandon)
 
 
 def _tracer(settings: Settings, on_drop: Callable[[int], None]) -> Tracer | None:

@@ -6,10 +6,11 @@ import heapq
 import json
 from collections import OrderedDict
 from dataclasses import replace
-from datetime import datetime, timezone
 
+from cog_server.moments import now
 from cog_server.predictions import Prediction, Status
 from cog_server.store.base import Message, Record, Store
+from cog_server.store.memory import MemoryStore
 from cog_server.webhooks.hook import Hook
 
 # Finished predictions whose events can be read again, by a stream that comes back.
@@ -27,6 +28,8 @@ class Archive:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        # Nothing has to be waited for with it.
+        self._memory = store if isinstance(store, MemoryStore) else None
         self._running: dict[str, Prediction] = {}
         self._recent: OrderedDict[str, Prediction] = OrderedDict()
         self._recent_bytes = 0
@@ -64,6 +67,18 @@ class Archive:
             self.release(prediction)
             raise
 
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether the store needs no waiting, for `end_now` instead of `store` and `end`."""
+        return self._memory is not None
+
+    def end_now(self, prediction: Prediction) -> None:
+        """Keep a prediction that has ended, for which no message is owed."""
+        assert self._memory is not None, "the store has to be waited for"
+        del self._running[prediction.id]
+        self._remember(prediction)
+        self._memory.keep(_record(prediction, prediction.final_json()))
+
     async def end(self, prediction: Prediction, owed: Message | None) -> None:
         """Keep a prediction that has ended, and the message owed for it. Even if that fails, it can be found."""
         try:
@@ -93,7 +108,7 @@ class Archive:
                 prediction
                 for prediction in self._running.values()
                 if (status is None or prediction.shown_status.value == status)
-                and (before is None or (prediction.created_at.isoformat(), prediction.id) < before)
+                and (before is None or (prediction.created_at, prediction.id) < before)
             ),
             key=lambda prediction: (prediction.created_at, prediction.id),
         )
@@ -125,12 +140,12 @@ class Archive:
 
 
 def _record(prediction: Prediction, body: bytes) -> Record:
-    return Record(prediction.id, prediction.status.value, prediction.created_at.isoformat(), body)
+    return Record(prediction.id, prediction.status.value, prediction.created_at, body)
 
 
 def _interrupted(record: Record) -> Record:
     document = json.loads(record.body)
-    document.update(status=Status.FAILED.value, error=_INTERRUPTED, completed_at=datetime.now(timezone.utc).isoformat())
+    document.update(status=Status.FAILED.value, error=_INTERRUPTED, completed_at=now())
     body = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
     return replace(record, status=Status.FAILED.value, body=body)
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 MAX_BYTES = 16 * 1024 * 1024
 
@@ -14,8 +13,7 @@ class HistoryLost(Exception):
     """Events after the one that a reader saw last are no longer kept."""
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """One event. `number` counts from 1 within its prediction.
 
     `payload` is the data: a value to encode, or JSON already, in pieces.

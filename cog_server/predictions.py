@@ -6,11 +6,11 @@ import enum
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import InitVar, dataclass, field
-from datetime import datetime, timezone
 from typing import Any
 
 from cog_server.events import EventLog
 from cog_server.json_pieces import encode_json, json_pieces
+from cog_server.moments import now
 
 
 class Status(str, enum.Enum):
@@ -22,9 +22,8 @@ class Status(str, enum.Enum):
     FAILED = "failed"
     CANCELED = "canceled"
 
-    @property
-    def is_terminal(self) -> bool:
-        return self in (Status.SUCCEEDED, Status.FAILED, Status.CANCELED)
+    def __init__(self, value: str) -> None:
+        self.is_terminal = value in ("succeeded", "failed", "canceled")
 
 
 HISTORY = 1024
@@ -32,12 +31,12 @@ MAX_LOG_CHARS = 16 * 1024 * 1024
 _CUT = "[the beginning of the log was cut]\n"
 
 
-@dataclass
+@dataclass(eq=False, slots=True)
 class Prediction:
     """One prediction. `input` is JSON data as it is shown to clients; outputs are JSON bytes, kept as they came.
 
     Of the input only its JSON is kept, once: it may hold a file of many megabytes.
-    `output_info` is what there is to say about output files, None if nobody wants to know.
+    `output_info` is what there is to say about output files, None if nobody wants to know. Its moments are as of `now`.
     Readers look at `events`, or take a snapshot; `listen` tells them when to look again.
     """
 
@@ -48,14 +47,16 @@ class Prediction:
     output_info: list[dict[str, Any]] | None = None
     status: Status = Status.STARTING
     error: str | None = None
-    created_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
-    started_at: datetime | None = None
-    completed_at: datetime | None = None
+    created_at: str = field(default_factory=now)
+    started_at: str | None = None
+    completed_at: str | None = None
     # The same by a clock that nobody sets.
     created_s: float = field(default_factory=time.monotonic)
     started_s: float | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     output_bytes: int = 0
+    events: EventLog = field(init=False)
+    _input: list[bytes] = field(init=False)
     _outputs: list[bytes] = field(default_factory=list)
     _logs: list[str] = field(default_factory=list)
     _log_chars: int = 0
@@ -70,7 +71,12 @@ class Prediction:
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call `listener` after every change; the function given back ends that."""
         self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
+
+        def stop() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return stop
 
     @property
     def is_over(self) -> bool:
@@ -86,7 +92,7 @@ class Prediction:
         """The worker has it now."""
         if self.status is Status.STARTING:
             self.status = Status.PROCESSING
-            self.started_at = datetime.now(timezone.utc)
+            self.started_at = now()
             self.started_s = time.monotonic()
             self._tell("start", {"id": self.id, "status": self.status.value})
 
@@ -134,7 +140,7 @@ class Prediction:
             return False
         self.status = status
         self.error = error
-        self.completed_at = datetime.now(timezone.utc)
+        self.completed_at = now()
         if predict_time_s is not None:
             self.metrics["predict_time"] = round(predict_time_s, 6)
         self._final = self._snapshot()
@@ -146,6 +152,7 @@ class Prediction:
         self._is_announced = True
         self._input = []
         self._tell("completed", (self._final,))
+        self._listeners = []
 
     def _tell(self, name: str, payload: Any, size: int = 0) -> None:
         self.events.append(name, payload, size)
@@ -156,6 +163,10 @@ class Prediction:
     def logs(self) -> str:
         """The model's text so far."""
         return "".join(self._logs)
+
+    def input_json(self) -> bytes:
+        """The input as it is shown, as JSON."""
+        return b"".join(self._input)
 
     def output_json(self) -> bytes:
         """The output so far as JSON: `null` as long as there is none."""
@@ -189,14 +200,10 @@ class Prediction:
             "logs": self.logs,
             "error": None if self._is_hidden else self.error,
             "metrics": self.metrics,
-            "created_at": _moment(self.created_at),
-            "started_at": _moment(self.started_at),
-            "completed_at": None if self._is_hidden else _moment(self.completed_at),
+            "created_at": self.created_at,
+            "started_at": self.started_at,
+            "completed_at": None if self._is_hidden else self.completed_at,
         }
         if self.output_info is not None:
             tail["output_info"] = self.output_info
         return b"".join((head, *self._input, b',"output":', self.output_json(), b",", encode_json(tail)[1:]))
-
-
-def _moment(value: datetime | None) -> str | None:
-    return None if value is None else value.isoformat()

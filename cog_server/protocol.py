@@ -20,7 +20,8 @@ import httptools
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from cog_server.routes.answers import problem
+from cog_server.exchange import Exchange, Heads, Lane, Taker
+from cog_server.routes.answers import is_plain, problem
 from cog_server.routes.extensions import ANSWER, LEAVE
 from cog_server.settings import Settings
 
@@ -65,13 +66,21 @@ class Limits:
         )
 
 
-def protocol_with(limits: Limits) -> type[LimitedProtocol]:
-    """The protocol class of one server. Its deadlines are kept by whoever calls `sweep` every second."""
+def _nobody(scope: Any) -> Taker | None:
+    return None
+
+
+def protocol_with(limits: Limits, lane: Lane = _nobody) -> type[LimitedProtocol]:
+    """The protocol class of one server. Its deadlines are kept by whoever calls `sweep` every second.
+
+    `lane` says who answers requests without ASGI.
+    """
 
     class Protocol(LimitedProtocol):
         __slots__ = ()
 
     Protocol.limits = limits
+    Protocol.heads = Heads(lane)
     return Protocol
 
 
@@ -116,6 +125,8 @@ class LimitedProtocol(HttpToolsProtocol):
     # uvicorn's would be slower too: 2 microseconds per request.
     __slots__ = (
         "_body_bytes",
+        "_data",
+        "_exchange",
         "_fed_bytes",
         "_leaving",
         "_may_be_large",
@@ -126,6 +137,8 @@ class LimitedProtocol(HttpToolsProtocol):
         "_unsent_since",
     )
     limits: ClassVar[Limits] = Limits()
+    heads: ClassVar[Heads] = Heads(_nobody)
+    _lines: ClassVar[tuple[Any, bytes]] = (None, b"")
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -139,6 +152,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._unsent_bytes = 0
         self._unsent_since = 0.0
         self._leaving: list[Callable[[], None]] = []
+        self._data = b""
+        self._exchange: Exchange | None = None
 
     def check(self, now: float) -> None:
         """End the connection if the client has used up its time."""
@@ -153,7 +168,7 @@ class LimitedProtocol(HttpToolsProtocol):
                 self._since = now  # It is we who do not read.
             elif waited_s > self.limits.body_s + self._body_bytes / _BYTES_PER_BODY_SECOND:
                 self._refuse(408, f"the body did not come within {self.limits.body_s:g} seconds and 1 s per MiB")
-        elif self._phase is _ENDED and waited_s > _LINGER_S:
+        elif waited_s > self._patience_s():
             self.transport.close()
         self._check_sending(now)
 
@@ -176,14 +191,52 @@ class LimitedProtocol(HttpToolsProtocol):
             return False  # Older uvicorns look at it only when they answer.
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
-        lines = b"".join(b"%s: %s\r\n" % header for header in self.server_state.default_headers)
-        self.transport.writelines((b"%s%scontent-length: %d\r\n\r\n" % (_JSON_HEAD, lines, len(body)), body))
+        head = b"%s%scontent-length: %d\r\n\r\n" % (_JSON_HEAD, self._default_lines(), len(body))
+        self.transport.writelines((head, body))
         cycle.message_event.set()
         cycle.on_response()
         return True
 
+    def _patience_s(self) -> float:
+        """How long a client that owes nothing may be silent. After most answers uvicorn's own timer sees to that."""
+        if self._phase is _ENDED:
+            return _LINGER_S
+        exchange: object = self._exchange
+        is_kept = self._phase is _IDLE and self.cycle is exchange and self.cycle.response_complete
+        return float(self.timeout_keep_alive) if is_kept else math.inf
+
+    def _write_answer(self, answer: Response) -> None:
+        """Write the answer of the exchange."""
+        assert self._exchange is not None, "it writes it"
+        if self.transport.is_closing():
+            return
+        closing = b"" if self._exchange.keep_alive else b"connection: close\r\n"
+        if is_plain(answer):
+            start = b"%scontent-length: %d\r\n" % (_JSON_HEAD, len(answer.body))
+        else:
+            start = STATUS_LINE[answer.status_code] + _lines_of(answer.raw_headers)
+        self.transport.write(b"%s%s%s\r\n%s" % (start, self._default_lines(), closing, answer.body))
+        if closing:
+            self.transport.close()
+        elif self.pipeline or self.flow.read_paused:
+            self.on_response_complete()
+        else:
+            self.server_state.total_requests += 1
+            self._since = self.loop.time()
+
+    def _default_lines(self) -> bytes:
+        """The headers that every answer has, as bytes; uvicorn makes a new list of them every second."""
+        headers, lines = self._lines
+        if headers is not self.server_state.default_headers:
+            headers = self.server_state.default_headers
+            lines = _lines_of(headers)
+            type(self)._lines = (headers, lines)
+        return lines
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        if self._exchange is not None:
+            self._exchange.lose()
         listeners, self._leaving = self._leaving, []
         for listener in listeners:
             listener()
@@ -201,6 +254,12 @@ class LimitedProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         if self._phase is _ENDED:
             return
+        self._data = b""
+        if self._phase is _IDLE or self.scope is None:
+            # It begins with a request.
+            if self._exchange_of(data):
+                return
+            self._data = data
         if self._phase is _IDLE:
             self._phase = _HEADERS
             self._since = self.loop.time()
@@ -220,6 +279,28 @@ class LimitedProtocol(HttpToolsProtocol):
         elif self._phase is _BODY and self._fed_bytes > MAX_HEADER_BYTES + 2 * self._body_bytes:
             # Chunk extensions and trailers have no callback while they come, and no end.
             self._refuse(400, "the body is mostly framing")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        # Also of one that begins behind another: from here on the parser is inside it.
+        self._phase = _HEADERS
+
+    def _exchange_of(self, data: bytes) -> bool:
+        """Have a request answered without ASGI, if it is one of those that are, and nothing is to be answered first."""
+        found = self.heads.find(data)
+        if found is None or (self.cycle is not None and not self.cycle.response_complete) or self.flow.write_paused:
+            return False
+        body, taker = found
+        if self._exchange is None:
+            self._exchange = Exchange(self._write_answer)
+        self._exchange.begin()
+        before, self.cycle = self.cycle, self._exchange  # type: ignore[assignment]  # as much of one as is needed
+        phase, self._phase = self._phase, _IDLE
+        if taker(body, self._exchange):
+            return True
+        self._exchange.response_complete = True
+        self.cycle, self._phase = before, phase
+        return False
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
@@ -261,6 +342,9 @@ class LimitedProtocol(HttpToolsProtocol):
             return  # It asked for an upgrade, see `_feed`.
         self._phase = _IDLE
         super().on_message_complete()
+        if self._data:
+            self.heads.learn(self._data, self.cycle.scope, self._body_bytes)
+            self._data = b""
         if self.cycle.response_complete and self.timeout_keep_alive_task is None:
             # It was answered before its body had come, and uvicorn's own timer was ended by the body.
             handler = self.timeout_keep_alive_handler
@@ -328,8 +412,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if answer is not None:
-            headers = (*self.server_state.default_headers, *answer.raw_headers)
-            lines = b"".join(b"%s: %s\r\n" % header for header in headers)
+            lines = _lines_of((*self.server_state.default_headers, *answer.raw_headers))
             self.transport.write(STATUS_LINE[answer.status_code] + lines + b"\r\n" + bytes(answer.body))
         self.flow.resume_reading()
         with contextlib.suppress(OSError):  # The other side has gone already.
@@ -350,6 +433,10 @@ class LimitedProtocol(HttpToolsProtocol):
 
 
 _JSON_HEAD = STATUS_LINE[200] + b"content-type: application/json\r\n"
+
+
+def _lines_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    return b"".join(b"%s: %s\r\n" % header for header in headers)
 
 
 def _nothing() -> None:

@@ -1,8 +1,10 @@
 """`Answers`: what a worker says about its predictions: their metrics, outputs and ends."""
 
+import fcntl
 import json
 import os
 import sys
+import termios
 import traceback
 from typing import Any, Callable, Dict, Optional
 
@@ -22,6 +24,11 @@ class Answers:
         self._channel = channel
         self.finish_logs = finish_logs
         self._output = output
+        # Of our own: the model may close its stdout, or send it elsewhere.
+        self._pipe = os.dup(2)
+        # Other systems say how much there is to read to the reader only.
+        self._can_look = sys.platform == "linux"
+        self._waiting = bytearray(4)
 
     def scope(self, head: Dict[str, Any]) -> Scope:
         """The scope of the prediction whose request has this head."""
@@ -55,7 +62,21 @@ class Answers:
         """Say that a prediction has ended, behind the last of its text; held: with the next message."""
         self.finish_logs(prediction_id)
         head = {"id": prediction_id, "status": status, "error": error, "predict_time": seconds}
+        head["text"] = self._has_text()
         self._channel.send(wire.DONE, head, is_held=is_held)
+
+    def _has_text(self) -> bool:
+        """Whether text of C code or children may lie in the pipe: only then the server has to look."""
+        if not self._can_look:
+            return True
+        try:
+            fcntl.ioctl(self._pipe, termios.FIONREAD, self._waiting)
+        except OSError:
+            return True
+        return self._waiting != _NOTHING
+
+
+_NOTHING = bytearray(4)
 
 
 def describe_error(error: BaseException) -> str:

@@ -44,6 +44,10 @@ class InputShape:
         hidden = tuple(item for item in spec.inputs if item in with_files or _may_hold(item.type, ("secret",)))
         return cls(with_files, hidden)
 
+    def is_plain(self, given: dict[str, Any]) -> bool:
+        """Whether there is nothing to fetch for this input, and nothing to hide in it."""
+        return not self.hidden or not any(item.name in given or item.default is not None for item in self.hidden)
+
 
 async def localize(
     shape: InputShape,

@@ -46,6 +46,9 @@ class Arrival:
     uploads: Mapping[str, Upload] = field(default_factory=dict)
 
 
+NOTHING = Arrival()
+
+
 class FileRoom:
     """Belongs to one server. Nothing is opened before it is needed."""
 
@@ -61,7 +64,9 @@ class FileRoom:
         roots = (Path(tempfile.gettempdir()), Path("/tmp"), options.model_folder, *options.output_roots)
         self._outputs = OutputStore(roots, max_inline_bytes=options.max_inline_bytes, with_info=options.with_info)
 
-    def files_of(self, prediction_id: str, arrival: Arrival, output_path: OutputPath | None) -> PredictionFiles:
+    def files_of(
+        self, prediction_id: str, arrival: Arrival = NOTHING, output_path: OutputPath | None = None
+    ) -> PredictionFiles:
         """The files of a prediction, from here on to `remove`."""
         path = output_path or self.options.output_path
         destination = self._destination(path, prediction_id) if path else None
@@ -86,6 +91,8 @@ class FileRoom:
 class PredictionFiles:
     """One prediction's files: in, out, and away."""
 
+    __slots__ = ("_destination", "_fetcher", "_has_files", "_outputs", "_uploads", "_workspace", "folder")
+
     def __init__(
         self,
         workspace: Workspace,
@@ -102,10 +109,14 @@ class PredictionFiles:
         self._uploads = arrival.uploads
         self._destination = destination
 
-    async def localize(self, shape: InputShape, given: dict[str, Any]) -> tuple[dict[str, Any], list[Place]]:
-        """Fetch the files of an input: see `inputs.localize`. Raises FetchError, and OSError where no folder can be."""
+    def open(self) -> None:
+        """Have a name for the folder. Raises OSError where none can be."""
         if not self.folder:
             self.folder = self._workspace.new_folder()
+
+    async def localize(self, shape: InputShape, given: dict[str, Any]) -> tuple[dict[str, Any], list[Place]]:
+        """Fetch the files of an input: see `inputs.localize`. Raises FetchError, and OSError where no folder can be."""
+        self.open()
         if not shape.with_files:
             return given, []
         self._has_files = True
@@ -118,7 +129,11 @@ class PredictionFiles:
         self._has_files = True
         return await self._outputs.store(body, files, self._destination)
 
+    def is_clean(self, *, is_sure: bool) -> bool:
+        """Whether nothing is here. Unless it is sure that the worker told of all its files, there may be others."""
+        return not self.folder or (is_sure and not self._has_files)
+
     async def remove(self, *, is_sure: bool) -> None:
-        """Delete what is here of them. Unless it is sure that the worker told of all its files, there may be others."""
-        if self.folder and (self._has_files or not is_sure):
+        """Delete what is here."""
+        if not self.is_clean(is_sure=is_sure):
             await self._workspace.remove(self.folder)

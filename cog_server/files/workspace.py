@@ -23,7 +23,7 @@ class Workspace:
     def new_folder(self) -> str:
         """Give the path of a folder for a prediction; it is made by who puts the first file there. Raises OSError."""
         self._given += 1
-        return os.path.join(self._made_root(), str(self._given))
+        return f"{self._made_root()}/{self._given}"
 
     def cache_folder(self) -> str:
         """A folder for what outlives predictions. Raises OSError."""

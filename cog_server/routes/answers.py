@@ -33,6 +33,11 @@ class JSONAnswer(Response):
         return [(b"content-length", b"%d" % len(self.body)), (b"content-type", JSON.encode())]
 
 
+def is_plain(response: Response) -> bool:
+    """Whether this is 200 and JSON and nothing more."""
+    return type(response) is JSONAnswer and response.status_code == 200
+
+
 def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON response from JSON data."""
     body = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")

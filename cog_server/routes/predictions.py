@@ -6,7 +6,8 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -15,12 +16,15 @@ from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
 
 from cog.spec import PredictorSpec
+from cog.strict_json import JSONError
 from cog_server.archive import Archive, DuplicateId
+from cog_server.exchange import Exchange, Taker
 from cog_server.files.room import FileRoom
 from cog_server.predictions import Prediction, Status
 from cog_server.routes.answers import JSON, JSONAnswer, json_answer, problem
 from cog_server.routes.extensions import on_leave
 from cog_server.routes.forms import FORM, Form, FormReader, FormRefused
+from cog_server.routes.large_json import loads_large
 from cog_server.routes.pages import next_page, read_page
 from cog_server.routes.prefer import Preference, read_preference
 from cog_server.routes.requests import InputValidator, Refused, bare, envelope, read_json
@@ -37,6 +41,14 @@ _RETRY_AFTER_S = 1
 Handler = Callable[[HTTPRequest], Awaitable[Response]]
 
 
+@dataclass(frozen=True)
+class Often:
+    """What is asked most, by method and path."""
+
+    handlers: dict[tuple[str, str], Handler]
+    takers: dict[tuple[str, str], Taker]
+
+
 def add_prediction_routes(
     app: FastAPI,
     settings: Settings,
@@ -44,7 +56,7 @@ def add_prediction_routes(
     runner: JobRunner,
     archive: Archive,
     files: FileRoom,
-) -> dict[tuple[str, str], Handler]:
+) -> Often:
     """Add the paths that run predictions to `app`; give those that are asked most, by method and path."""
     routes = _Routes(settings, supervisor, runner, archive, files)
     noun = routes.noun
@@ -53,8 +65,11 @@ def add_prediction_routes(
     app.add_route(f"/{noun}s/{{prediction_id}}/cancel", routes.cancel, methods=["POST"])
     if noun == "prediction":
         app.add_route("/predict", routes.predict, methods=["POST", "GET"])
-    often: dict[tuple[str, str], Handler] = {("POST", f"/{noun}s"): routes.create}
-    return {**often, ("POST", "/predict"): routes.predict} if noun == "prediction" else often
+    often = Often({("POST", f"/{noun}s"): routes.create}, {("POST", f"/{noun}s"): routes.take_create})
+    if noun == "prediction":
+        often.handlers["POST", "/predict"] = routes.predict
+        often.takers["POST", "/predict"] = routes.take_predict
+    return often
 
 
 class _Routes:
@@ -67,8 +82,8 @@ class _Routes:
         self._archive = archive
         self._files = files
         self._forms = FormReader(files, max_text_bytes=settings.max_body_bytes)
-        self.noun = "training" if settings.mode == "train" else "prediction"
         self._validator: InputValidator | None = None
+        self.noun = "training" if settings.mode == "train" else "prediction"
 
     async def all(self, request: HTTPRequest) -> Response:
         answer = self._create(request, None) if request.method == "POST" else self._list(request)
@@ -91,6 +106,48 @@ class _Routes:
 
     async def predict(self, request: HTTPRequest) -> Response:
         return await self._guarded(self._predict(request))
+
+    def take_create(self, body: bytes, exchange: Exchange) -> bool:
+        """Answer an envelope that has an input and nothing else."""
+        value = self._plain(body)
+        if value is None or len(value) != 1 or "input" not in value:
+            return False
+        return self._take(value["input"], exchange, lambda prediction: JSONAnswer(prediction.snapshot_json()))
+
+    def take_predict(self, body: bytes, exchange: Exchange) -> bool:
+        """Answer a bare input."""
+        return self._take(self._plain(body), exchange, _output_of)
+
+    def _plain(self, body: bytes) -> dict[str, Any] | None:
+        try:
+            value = loads_large(body)
+        except JSONError:
+            return None
+        return value if isinstance(value, dict) else None
+
+    def _take(self, given: Any, exchange: Exchange, answer: Callable[[Prediction], Response]) -> bool:
+        """Answer with what `answer` gives at the end. What is wrong, or has to wait, is for the usual way to tell."""
+        if self._supervisor.spec is None or given is None:
+            return False
+        try:
+            valid, errors = self._validator_of().check(given, ())
+            prediction = None if errors else self._runner.submit_now(valid)
+        except (NotReady, AtCapacity):
+            return False
+        if prediction is None:
+            return False
+
+        def tell() -> None:
+            if prediction.is_over:
+                exchange.answer(answer(prediction))
+
+        if prediction.is_over:
+            tell()
+        else:
+            prediction.listen(tell)
+            self._runner.watch(prediction)
+            exchange.leave = partial(self._runner.unwatch, prediction)
+        return True
 
     async def _guarded(self, answer: Coroutine[Any, Any, Response]) -> Response:
         try:
@@ -188,9 +245,7 @@ class _Routes:
 
     async def _output(self, prediction: Prediction, request: HTTPRequest) -> Response:
         await self._wait(prediction, request, None)
-        if prediction.status is Status.SUCCEEDED:
-            return JSONAnswer(b'{"output":' + prediction.output_json() + b"}")
-        return problem(500, prediction.error or f"the prediction was {prediction.status.value}")
+        return _output_of(prediction)
 
     async def _read_json(self, request: HTTPRequest) -> Any:
         return await read_json(request, max_bytes=self._settings.max_body_bytes)
@@ -236,6 +291,12 @@ class _Routes:
         if self._validator is None:
             self._validator = InputValidator(self._known_spec(), unknown_inputs=self._settings.unknown_inputs)
         return self._validator
+
+
+def _output_of(prediction: Prediction) -> Response:
+    if prediction.status is Status.SUCCEEDED:
+        return JSONAnswer(b'{"output":' + prediction.output_json() + b"}")
+    return problem(500, prediction.error or f"the prediction was {prediction.status.value}")
 
 
 def is_form(request: HTTPRequest) -> bool:

@@ -29,7 +29,13 @@ class MemoryStore:
     async def save(self, record: Record, owed: tuple[Message, ...] = ()) -> None:
         if record.status in ("starting", "processing"):
             return  # It lives in the runner; if this process dies, so does this store.
-        await self.delete(record.id)
+        self.keep(record)
+
+    def keep(self, record: Record) -> None:
+        """Keep a finished record."""
+        replaced = self._records.pop(record.id, None)
+        if replaced is not None:
+            self._bytes -= len(replaced.body)
         self._records[record.id] = record
         self._bytes += len(record.body)
         while len(self._records) > 1 and (len(self._records) > self._max_records or self._bytes > MAX_BYTES):

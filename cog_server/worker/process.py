@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import codecs
 import contextlib
+import json
 import os
 import signal
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from pydantic_core import from_json
 
 from cog import wire
+from cog_server.json_pieces import encode_json
 
 # How long a dead worker's last messages may take to arrive; they lie in the kernel already.
 _DRAIN_S = 1.0
@@ -97,7 +102,7 @@ class WorkerProcess:
     def send(self, kind: bytes, head: dict[str, object], body: bytes = b"") -> None:
         """Send one message; nothing happens if the worker is gone, its exit says so."""
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(wire.encode(kind, head, body))
+            self._transport.write(wire.frame(kind, encode_json(head), body))
 
     def poke(self) -> None:
         """Have a worker that is inside a synchronous `predict` look at what was sent."""
@@ -193,7 +198,7 @@ async def _spawn_guard(group: int) -> asyncio.subprocess.Process:
 class _Protocol(asyncio.Protocol):
     def __init__(self, on_message: Callable[[wire.Message], None], end: asyncio.Future[None]) -> None:
         self._on_message = on_message
-        self._reader = wire.FrameReader()
+        self._reader = wire.FrameReader(_decode)
         self._end = end
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -203,6 +208,13 @@ class _Protocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         for message in self._reader.feed(data):
             self._on_message(message)
+
+
+def _decode(line: bytes) -> Any:
+    try:
+        return from_json(line)
+    except ValueError:
+        return json.loads(line)  # Half a surrogate pair, in an error's text: that is no JSON to the faster one.
 
 
 def describe_exit(code: int, *, was_oom: bool) -> str:

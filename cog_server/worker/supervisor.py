@@ -49,22 +49,32 @@ class SetupReport:
     logs: str = ""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Job:
-    """What the supervisor must know of a running prediction: whom to tell. Its events wait for `next_event`."""
+    """What the supervisor must know of a running prediction: whom to tell.
+
+    Its events go to `on_event`; where that is None, they wait for `next_event`.
+    """
 
     id: str
     on_log: Callable[[str], None]
+    on_event: Callable[[wire.Message | WorkerLost], None] | None = None
     is_canceled: bool = False
     events: deque[wire.Message | WorkerLost] = field(default_factory=deque)
     waiting_bytes: int = 0
     taken: int = 0
     reader: asyncio.Future[None] | None = None
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    # Made by who waits for it, which few do.
+    ended: asyncio.Event | None = None
 
     def put(self, event: wire.Message | WorkerLost) -> None:
-        """Have an event wait for `next_event`."""
+        """Tell of an event, now or when it is asked for."""
+        if self.on_event is not None:
+            self.on_event(event)
+            return
         self.events.append(event)
+        if isinstance(event, wire.Message):
+            self.waiting_bytes += len(event.body)
         if self.reader is not None and not self.reader.done():
             self.reader.set_result(None)
 
@@ -127,20 +137,23 @@ class Supervisor:
     @property
     def is_ready(self) -> bool:
         """Whether there is a worker that takes predictions now."""
-        return self.state is State.READY
+        return self.state is State.READY and self._kill_reason is None
 
     async def wait_ready(self) -> None:
         """Return when a worker is ready. Raises WorkerUnavailable if none will ever be."""
-        while self.state is not State.READY:
-            if self.state is not State.STARTING:
+        while not self.is_ready:
+            if self.state not in (State.STARTING, State.READY):
                 raise WorkerUnavailable(self.reason)
             await self._changed.wait()
 
     def begin(self, job: Job, head: dict[str, object], body: bytes) -> None:
-        """Give a prediction to the worker, which must be ready; its events go to the job until `end`."""
-        assert self._worker is not None and self.state is State.READY, self.state
+        """Give a prediction to the worker, which must be ready; its events go to the job until `end`.
+
+        `head` is the whole one of a PREDICT.
+        """
+        assert self._worker is not None and self.is_ready, self.state
         self._jobs[job.id] = job
-        self._worker.send(wire.PREDICT, {"id": job.id, **head}, body)
+        self._worker.send(wire.PREDICT, head, body)
 
     async def next_event(self, job: Job) -> wire.Message | WorkerLost:
         """The next of the job's events: BATCH, OUTPUT, METRIC, or its end, DONE or WorkerLost."""
@@ -160,8 +173,9 @@ class Supervisor:
     def end(self, job: Job) -> None:
         """Forget a job."""
         self._jobs.pop(job.id, None)
-        job.ended.set()
         job.events.clear()
+        if job.ended is not None:
+            job.ended.set()
         job.waiting_bytes = 0
         if self._behind:
             self._catch_up(job)
@@ -184,8 +198,11 @@ class Supervisor:
 
     async def wait_batch(self) -> None:
         """Return when all predictions of the batch that the worker is in have ended."""
-        batch = self._batch
-        await asyncio.gather(*(self._jobs[each].ended.wait() for each in batch if each in self._jobs))
+        for job in [self._jobs[each] for each in self._batch if each in self._jobs]:
+            if job.ended is None:
+                job.ended = asyncio.Event()
+            if job.id in self._jobs:
+                await job.ended.wait()
 
     def abandon(self, prediction_id: str) -> bool:
         """End a canceled prediction without its worker, if that is in a batch of others: they need not die for it.
@@ -196,7 +213,7 @@ class Supervisor:
         needs_kill = prediction_id in self._batch and all(job.is_canceled for job in running)
         if not running or needs_kill:
             return False
-        head = {"id": prediction_id, "status": "canceled", "error": None, "predict_time": None}
+        head = {"id": prediction_id, "status": "canceled", "error": None, "predict_time": None, "text": False}
         self._jobs[prediction_id].put(wire.Message(wire.DONE, head, b""))
         return True
 
@@ -262,11 +279,10 @@ class Supervisor:
             self._on_log(message.body.decode("utf-8", "replace"), message.head["id"])
         elif kind in (wire.OUTPUT, wire.METRIC, wire.DONE):
             job = self._jobs.get(message.head["id"])
-            if kind == wire.DONE and self._worker is not None:
+            if kind == wire.DONE and message.head["text"] and self._worker is not None:
                 self._worker.read_text()
             if job is not None:
                 job.put(message)
-                job.waiting_bytes += len(message.body)
                 if job.is_behind and self._worker is not None:
                     self._behind.add(job)
                     self._worker.pause()
@@ -325,12 +341,13 @@ class Supervisor:
         self._behind.clear()
         self._batch = ()
         jobs, self._jobs = self._jobs, {}
-        for job in jobs.values():
-            job.put(WorkerLost(f"the worker process {how}"))
         if self.state is State.STARTING and self.restarts == 0:
             self._fail_setup(f"the worker process {how} during setup")
         elif self.state in (State.READY, State.STARTING):
             self._restart(how)
+        # Last: whoever hears of it may ask for a worker at once.
+        for job in jobs.values():
+            job.put(WorkerLost(f"the worker process {how}"))
 
     def _restart(self, how: str) -> None:
         now = time.monotonic()
