@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,7 +31,8 @@ from cog_server.store.base import StoreError
 from cog_server.webhooks.feed import Feed
 from cog_server.webhooks.hook import Hook
 from cog_server.webhooks.sender import WebhookSender
-from cog_server.worker.supervisor import Job, State, Supervisor, WorkerLost, WorkerUnavailable
+from cog_server.worker.pool import WorkerPool
+from cog_server.worker.supervisor import Job, Supervisor, WorkerLost, WorkerUnavailable
 
 log = logging.getLogger("cog.server")
 
@@ -76,8 +78,8 @@ class _Outcome:
 class _Entry:
     """A prediction that runs or waits.
 
-    `failure` is why it is being stopped, None for a plain cancel. `watchers` are clients that wait for it; when the
-    last one leaves, it is canceled, unless it is detached.
+    `worker` is the one that it has, or had last. `failure` is why it is being stopped, None for a plain cancel.
+    `watchers` are clients that wait for it; when the last one leaves, it is canceled, unless it is detached.
     """
 
     prediction: Prediction
@@ -85,6 +87,7 @@ class _Entry:
     steps: Steps
     feed: Feed | None = None
     task: asyncio.Task[None] | None = None
+    worker: Supervisor | None = None
     watchers: int = 0
     is_started: bool = False
     is_stopping: bool = False
@@ -96,7 +99,7 @@ class _Entry:
 
 
 class JobRunner:
-    """At most `slots` predictions at a time, at most `max_queue` waiting behind them, in the order they came.
+    """As many predictions at a time as the workers have slots, at most `max_queue` behind them, in the order they came.
 
     `on_end` is told the id of one that has ended; `steps_of` gives whoever follows one, in the task that submits it.
     """
@@ -104,7 +107,7 @@ class JobRunner:
     def __init__(
         self,
         settings: Settings,
-        supervisor: Supervisor,
+        pool: WorkerPool,
         files: FileRoom,
         archive: Archive,
         webhooks: WebhookSender,
@@ -113,7 +116,7 @@ class JobRunner:
         steps_of: Callable[[Prediction], Steps] | None = None,
     ) -> None:
         self._settings = settings
-        self._supervisor = supervisor
+        self._pool = pool
         self._files = files
         self._archive = archive
         self._webhooks = webhooks
@@ -121,20 +124,11 @@ class JobRunner:
         self._steps_of = steps_of
         self.metrics = Metrics()
         self._entries: dict[str, _Entry] = {}
-        self._slots: asyncio.Semaphore | None = None
         self._shape: InputShape | None = None
         self._shaped: PredictorSpec | None = None
-        self._failures_in_a_row = 0
+        self._failures_in_a_row: Counter[Supervisor] = Counter()
         self._removals: set[asyncio.Task[None]] = set()
         self.is_draining = False
-
-    @property
-    def slots(self) -> int:
-        """How many predictions the worker may have at once: more than one only with an async or a batched predictor."""
-        spec = self._supervisor.spec
-        if spec is None or not (spec.is_async or spec.batch_size):
-            return 1
-        return self._settings.max_concurrency or spec.batch_size or spec.max_concurrency
 
     @property
     def in_flight(self) -> int:
@@ -149,7 +143,7 @@ class JobRunner:
     @property
     def is_busy(self) -> bool:
         """Whether a new prediction would have to wait."""
-        return self.in_flight >= self.slots
+        return self.in_flight >= self._pool.ready_slots
 
     async def submit(self, request: Request, *, is_detached: bool = False) -> Prediction:
         """Take a prediction; it runs by itself from here on, and is stored before this returns.
@@ -212,13 +206,11 @@ class JobRunner:
         return not late
 
     def _admit(self, request: Request) -> Prediction:
-        spec = self._supervisor.spec
+        spec = self._pool.spec
         if self.is_draining:
             raise NotReady("the server is shutting down")
-        if spec is None or self._supervisor.state in (State.SETUP_FAILED, State.DEFUNCT, State.STOPPED):
-            raise NotReady(self._supervisor.reason)
-        if self._supervisor.state is State.STARTING and self._supervisor.restarts == 0:
-            raise NotReady(self._supervisor.reason)
+        if spec is None or not self._pool.is_open:
+            raise NotReady(self._pool.reason)
         prediction = Prediction(
             request.id or secrets.token_bytes(26).translate(_ALPHABET).decode(),
             redact(self._shape_of(spec), request.input),
@@ -228,7 +220,7 @@ class JobRunner:
         )
         # Its id first: a client that asks twice for one that runs is not turned away for want of room.
         self._archive.reserve(prediction)
-        if self.in_flight > self.slots + self._settings.max_queue:
+        if self.in_flight > self._pool.slots + self._settings.max_queue:
             self._archive.release(prediction)
             raise AtCapacity("all prediction slots and the queue are full")
         return prediction
@@ -255,8 +247,8 @@ class JobRunner:
         if entry.is_stopping or entry.is_ending:
             return
         entry.is_stopping, entry.failure = True, failure
-        if entry.is_running:
-            self._supervisor.cancel(entry.prediction.id)
+        if entry.is_running and entry.worker is not None:
+            entry.worker.cancel(entry.prediction.id)
             grace_s = self._settings.cancel_grace_s
             entry.timers.append(asyncio.get_running_loop().call_later(grace_s, self._escalate, entry))
             self._interrupt_storing(entry)
@@ -278,8 +270,8 @@ class JobRunner:
             )
 
     def _escalate(self, entry: _Entry) -> None:
-        if entry.is_running and not self._supervisor.abandon(entry.prediction.id):
-            self._supervisor.kill(f"the prediction {entry.prediction.id} did not stop when it was canceled")
+        if entry.is_running and entry.worker is not None and not entry.worker.abandon(entry.prediction.id):
+            entry.worker.kill(f"the prediction {entry.prediction.id} did not stop when it was canceled")
 
     async def _run(self, entry: _Entry, request: Request) -> None:
         entry.is_started = True
@@ -290,17 +282,17 @@ class JobRunner:
             log.exception("the prediction %s", entry.prediction.id)
             outcome = _Outcome(Status.FAILED, "the server could not finish the prediction")
         entry.is_ending = True
-        if entry.is_stopping and self._supervisor.is_in_batch(entry.prediction.id):
-            self._remove_later(files)
+        if entry.is_stopping and entry.worker is not None and entry.worker.is_in_batch(entry.prediction.id):
+            self._remove_later(files, entry.worker)
         else:
             await files.remove(is_sure=outcome.status is Status.SUCCEEDED)
         await self._end(entry, outcome)
 
-    def _remove_later(self, files: PredictionFiles) -> None:
+    def _remove_later(self, files: PredictionFiles, worker: Supervisor) -> None:
         """Keep the files of what was stopped until its batch has ended: predict has them among the others'."""
 
         async def remove() -> None:
-            await self._supervisor.wait_batch()
+            await worker.wait_batch()
             await files.remove(is_sure=False)
 
         task = asyncio.create_task(remove(), name="cog-remove")
@@ -308,14 +300,10 @@ class JobRunner:
         task.add_done_callback(self._removals.discard)
 
     async def _outcome(self, entry: _Entry, request: Request, files: PredictionFiles) -> _Outcome:
-        if self._slots is None:
-            self._slots = asyncio.Semaphore(self.slots)
         try:
-            async with self._slots:
-                if not self._supervisor.is_ready:
-                    await self._supervisor.wait_ready()
-                entry.steps.leave_queue()
-                return await self._process(entry, request, files)
+            entry.worker = await self._pool.wait_lease()
+            entry.steps.leave_queue()
+            return await self._process(entry, request, files)
         except asyncio.CancelledError:
             return _stopped(entry)
         except (FetchError, OutputError, WorkerUnavailable) as error:
@@ -324,18 +312,19 @@ class JobRunner:
             return _Outcome(Status.FAILED, f"its files cannot be stored: {error.strerror}")
         finally:
             entry.is_ending = True
+            if entry.worker is not None:
+                self._pool.give_back(entry.worker)
 
     async def _process(self, entry: _Entry, request: Request, files: PredictionFiles) -> _Outcome:
         prediction = entry.prediction
-        spec = self._supervisor.spec
+        spec = self._pool.spec
         assert spec is not None, "no prediction is admitted before the spec is known"
         local, places = await entry.steps.download(files.localize(self._shape_of(spec), request.input))
         body = to_json(local)
         # A file in it may have been many megabytes of text, which lie on the disk by now.
         local.clear()
         request.input.clear()
-        if not self._supervisor.is_ready:
-            await self._supervisor.wait_ready()
+        worker = entry.worker = await self._keep_worker(entry)
         job = Job(prediction.id, prediction.append_log)
         entry.is_running = True
         prediction.start()
@@ -346,19 +335,28 @@ class JobRunner:
         head: dict[str, object] = {"folder": files.folder, "context": request.context, "files": places}
         head["max_output"] = self._settings.max_output_bytes
         entry.steps.predict(head)
-        self._supervisor.begin(job, head, body)
+        worker.begin(job, head, body)
         try:
-            return await self._follow(entry, job, files)
+            return await self._follow(entry, worker, job, files)
         finally:
             entry.is_running = False
-            self._supervisor.end(job)
+            worker.end(job)
 
-    async def _follow(self, entry: _Entry, job: Job, files: PredictionFiles) -> _Outcome:
+    async def _keep_worker(self, entry: _Entry) -> Supervisor:
+        """Its worker, or another one if that has ended since: without going to the end of the line."""
+        worker, entry.worker = entry.worker, None
+        assert worker is not None, "it was given one"
+        if worker.is_ready:
+            return worker
+        self._pool.give_back(worker)
+        return await self._pool.wait_lease(is_first=True)
+
+    async def _follow(self, entry: _Entry, worker: Supervisor, job: Job, files: PredictionFiles) -> _Outcome:
         """Apply the worker's events until the prediction has ended."""
         prediction = entry.prediction
         failure: str | None = None
         while True:
-            event = await self._supervisor.next_event(job)
+            event = await worker.next_event(job)
             if isinstance(event, WorkerLost):
                 if entry.is_stopping:
                     return _stopped(entry)
@@ -377,7 +375,7 @@ class JobRunner:
                     return _Outcome(*_stopped_as(entry), predict_time_s=seconds)
                 if failure is not None:
                     return _Outcome(Status.FAILED, failure, seconds)
-                self._count_failure(status)
+                self._count_failure(worker, status)
                 return _Outcome(status, event.head["error"], seconds)
 
     async def _take_output(self, entry: _Entry, event: wire.Message, files: PredictionFiles) -> str | None:
@@ -405,13 +403,13 @@ class JobRunner:
         entry.prediction.append_output(stored.body, stored.info)
         return None
 
-    def _count_failure(self, status: Status) -> None:
+    def _count_failure(self, worker: Supervisor, status: Status) -> None:
         """A model that only fails may have broken itself: a fresh worker is worth a try, if the operator says so."""
         limit = self._settings.restart_after_failures
-        self._failures_in_a_row = self._failures_in_a_row + 1 if status is Status.FAILED else 0
-        if limit and self._failures_in_a_row >= limit:
-            self._failures_in_a_row = 0
-            self._supervisor.kill(f"{limit} predictions in a row failed")
+        self._failures_in_a_row[worker] = self._failures_in_a_row[worker] + 1 if status is Status.FAILED else 0
+        if limit and self._failures_in_a_row[worker] >= limit:
+            self._failures_in_a_row[worker] = 0
+            worker.kill(f"{limit} predictions in a row failed")
 
     async def _end(self, entry: _Entry, outcome: _Outcome) -> None:
         """The one terminal transition: stored first, then told to everybody."""

@@ -29,7 +29,7 @@ from cog_server.routes.words import input_of_words
 from cog_server.runner import AtCapacity, JobRunner, NotReady, Request
 from cog_server.settings import Settings
 from cog_server.store.base import StoreError
-from cog_server.worker.supervisor import Supervisor
+from cog_server.worker.pool import WorkerPool
 
 log = logging.getLogger("cog.server")
 
@@ -40,13 +40,13 @@ Handler = Callable[[HTTPRequest], Awaitable[Response]]
 def add_prediction_routes(
     app: FastAPI,
     settings: Settings,
-    supervisor: Supervisor,
+    pool: WorkerPool,
     runner: JobRunner,
     archive: Archive,
     files: FileRoom,
 ) -> dict[tuple[str, str], Handler]:
     """Add the paths that run predictions to `app`; give those that are asked most, by method and path."""
-    routes = _Routes(settings, supervisor, runner, archive, files)
+    routes = _Routes(settings, pool, runner, archive, files)
     noun = routes.noun
     app.add_route(f"/{noun}s", routes.all, methods=["GET", "POST"])
     app.add_route(f"/{noun}s/{{prediction_id}}", routes.one, methods=["GET", "PUT", "DELETE"])
@@ -59,10 +59,10 @@ def add_prediction_routes(
 
 class _Routes:
     def __init__(
-        self, settings: Settings, supervisor: Supervisor, runner: JobRunner, archive: Archive, files: FileRoom
+        self, settings: Settings, pool: WorkerPool, runner: JobRunner, archive: Archive, files: FileRoom
     ) -> None:
         self._settings = settings
-        self._supervisor = supervisor
+        self._pool = pool
         self._runner = runner
         self._archive = archive
         self._files = files
@@ -227,9 +227,9 @@ class _Routes:
                 timer.cancel()
 
     def _known_spec(self) -> PredictorSpec:
-        spec = self._supervisor.spec
+        spec = self._pool.spec
         if spec is None:
-            raise NotReady(self._supervisor.reason)
+            raise NotReady(self._pool.reason)
         return spec
 
     def _validator_of(self) -> InputValidator:

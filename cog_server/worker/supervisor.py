@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from cog import wire
 from cog.spec import PredictorSpec
 from cog_server.settings import Settings, worker_environment
+from cog_server.worker.devices import Place
 from cog_server.worker.process import Callbacks, WorkerProcess, describe_exit
 
 log = logging.getLogger("cog.server")
@@ -82,15 +83,20 @@ class WorkerLost:
 
 
 class WorkerUnavailable(Exception):
-    """There is no worker and there will be none; says why."""
+    """No worker is ready and none ever will be; says why."""
 
 
 class Supervisor:
-    """Owns at most one worker at a time. All methods belong to the event loop."""
+    """Owns at most one worker at a time. All methods belong to the event loop.
 
-    def __init__(self, settings: Settings, *, on_text: Callable[[str, str | None], None]) -> None:
+    `setup_s` is what the last worker took that got ready; one that replaces another, from the end of that.
+    """
+
+    def __init__(self, settings: Settings, place: Place, *, on_text: Callable[[str, str | None], None]) -> None:
+        self.place = place
         self.state = State.STARTING
         self.setup = SetupReport()
+        self.setup_s: float | None = None
         self.spec: PredictorSpec | None = None
         self.restarts = 0
         self.reason = "the model is starting"
@@ -98,7 +104,7 @@ class Supervisor:
         self._on_text = on_text
         self._worker: WorkerProcess | None = None
         self._jobs: dict[str, Job] = {}
-        self._changed = asyncio.Event()
+        self._began_s = time.monotonic()
         self._deaths: list[float] = []
         self._failed_starts = 0
         self._health: asyncio.Future[tuple[bool, str | None]] | None = None
@@ -109,6 +115,7 @@ class Supervisor:
         self._behind: set[Job] = set()
         self._batch: tuple[str, ...] = ()
         self._kill_reason: str | None = None
+        self._prefix = "" if place.is_alone else f"worker {place.index}: "
         self.listeners: list[Callable[[State], None]] = []
 
     async def start(self) -> None:
@@ -129,12 +136,10 @@ class Supervisor:
         """Whether there is a worker that takes predictions now."""
         return self.state is State.READY
 
-    async def wait_ready(self) -> None:
-        """Return when a worker is ready. Raises WorkerUnavailable if none will ever be."""
-        while self.state is not State.READY:
-            if self.state is not State.STARTING:
-                raise WorkerUnavailable(self.reason)
-            await self._changed.wait()
+    @property
+    def pid(self) -> int | None:
+        """The process id of the worker, None while there is none."""
+        return self._worker.pid if self._worker is not None else None
 
     def begin(self, job: Job, head: dict[str, object], body: bytes) -> None:
         """Give a prediction to the worker, which must be ready; its events go to the job until `end`."""
@@ -238,7 +243,8 @@ class Supervisor:
         worker = WorkerProcess(Callbacks(self._on_message, self._on_raw_text, self._on_exit))
         command = [settings.python, "-m", "cog.worker", "--target", settings.target, "--mode", settings.mode]
         try:
-            await worker.spawn(command, folder=settings.folder, environment=worker_environment(settings))
+            environment = {**worker_environment(settings), **self.place.variables}
+            await worker.spawn(command, folder=settings.folder, environment=environment)
         except OSError as error:
             how = f"cannot be started with {settings.python}: {error.strerror or error}"
             if self.restarts:
@@ -297,8 +303,9 @@ class Supervisor:
             return
         self.setup.status = "succeeded"
         self.setup.completed_at = datetime.now(timezone.utc)
+        self.setup_s = time.monotonic() - self._began_s
         self._enter(State.READY, "")
-        log.info("the model is ready")
+        log.info("%sthe model is ready", self._prefix)
 
     def _on_raw_text(self, text: str) -> None:
         """Text from the pipe: of C code, child processes and threads, and everything that setup prints."""
@@ -340,11 +347,12 @@ class Supervisor:
         recent = len(self._deaths)
         if recent > self._settings.max_restarts:
             self._enter(State.DEFUNCT, f"the worker ended {recent} times in {RESTART_WINDOW_S:.0f} s; the last {how}")
-            log.error("giving up: %s", self.reason)
+            log.error("%sgiving up: %s", self._prefix, self.reason)
             return
         self.restarts += 1
+        self._began_s = now
         self._enter(State.STARTING, f"the worker {how} and is being restarted")
-        log.warning("the worker %s; starting a new one", how)
+        log.warning("%sthe worker %s; starting a new one", self._prefix, how)
         # One that was ready is replaced at once; one that does not even get there is given time, ever more of it.
         delay_s = 0.0 if was_ready else min(0.1 * 2**self._failed_starts, _MAX_DELAY_S)
         task = asyncio.create_task(self._spawn_after(delay_s), name="cog-respawn")
@@ -364,13 +372,10 @@ class Supervisor:
         if self.restarts == 0:
             self.setup.status = "failed"
             self._enter(State.SETUP_FAILED, error)
-            log.error("setup failed: %s", error)
+            log.error("%ssetup failed: %s", self._prefix, error)
 
     def _enter(self, state: State, reason: str) -> None:
         self.state = state
         self.reason = reason
-        # Whoever waits for the old event wakes up; whoever comes now waits for the next change.
-        self._changed.set()
-        self._changed = asyncio.Event()
         for listener in self.listeners:
             listener(state)
