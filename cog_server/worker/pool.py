@@ -15,6 +15,7 @@ from cog_server.settings import Settings
 from cog_server.worker.devices import Place, devices_of, read_visible
 from cog_server.worker.supervisor import (
     MAX_SETUP_LOG_CHARS,
+    OnText,
     SetupReport,
     State,
     Supervisor,
@@ -37,7 +38,7 @@ class WorkerPool:
     are the predictions that all workers may have at once, `ready_slots` those of the workers that are ready.
     """
 
-    def __init__(self, settings: Settings, *, on_text: Callable[[str, str | None], None]) -> None:
+    def __init__(self, settings: Settings, *, on_text: OnText) -> None:
         self.state = State.STARTING
         self.reason = _STARTING
         self.supervisors: tuple[Supervisor, ...] = ()

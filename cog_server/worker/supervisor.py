@@ -20,6 +20,9 @@ from cog_server.worker.process import Callbacks, WorkerProcess, describe_exit
 
 log = logging.getLogger("cog.server")
 
+# Takes text of the model: whose prediction it is of, if of one, and which of several workers it is from.
+OnText = Callable[[str, str | None, int | None], None]
+
 RESTART_WINDOW_S = 60.0
 _MAX_DELAY_S = 10.0
 HEALTHCHECK_TIMEOUT_S = 5.0
@@ -92,7 +95,7 @@ class Supervisor:
     `setup_s` is what the last worker took that got ready; one that replaces another, from the end of that.
     """
 
-    def __init__(self, settings: Settings, place: Place, *, on_text: Callable[[str, str | None], None]) -> None:
+    def __init__(self, settings: Settings, place: Place, *, on_text: OnText) -> None:
         self.place = place
         self.state = State.STARTING
         self.setup = SetupReport()
@@ -320,7 +323,7 @@ class Supervisor:
         job = self._jobs.get(prediction_id) if prediction_id is not None else None
         if job is not None:
             job.on_log(text)
-        self._on_text(text, job.id if job else None)
+        self._on_text(text, job.id if job else None, None if self.place.is_alone else self.place.index)
 
     def _on_exit(self, code: int, was_oom: bool) -> None:
         self._worker = None

@@ -556,7 +556,7 @@ async def pool_of(folder: Path, workers: int) -> AsyncIterator[WorkerPool]:
     """A pool of real workers, ready, with one slot each."""
     (folder / "predict.py").write_text("from cog import *\ndef predict() -> int:\n    return 1\n")
     settings = Settings("predict.py:predict", model_path=str(REPOSITORY), folder=folder, workers=workers)
-    pool = WorkerPool(settings, on_text=lambda text, prediction_id: None)
+    pool = WorkerPool(settings, on_text=lambda text, prediction_id, worker: None)
     ready = asyncio.Event()
     pool.listeners.append(lambda state: ready.set() if state is State.READY else None)
     await pool.start()
