@@ -358,9 +358,16 @@ def _settings(config: Config, stack: Stack, model_python: PythonPlan) -> tuple[t
     if stack.gpu_needs:
         needs = {name: value for name, value in asdict(stack.gpu_needs).items() if value}
         settings["COG_GPU_NEEDS"] = json.dumps(needs, separators=(",", ":"))
-    if config.concurrency:
-        settings["COG_MAX_CONCURRENCY"] = str(config.concurrency.max)
+    settings.update(concurrency_settings(config))
     return tuple(sorted(settings.items()))
+
+
+def concurrency_settings(config: Config) -> dict[str, str]:
+    """What `concurrency` is called in the server's environment."""
+    if config.concurrency is None:
+        return {}
+    settings = {"COG_MAX_CONCURRENCY": config.concurrency.max, "COG_WORKERS": config.concurrency.workers}
+    return {name: str(value) for name, value in settings.items() if value is not None}
 
 
 def _pair(variable: str) -> tuple[str, str]:

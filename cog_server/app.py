@@ -1,4 +1,4 @@
-"""`create_service`: the FastAPI application around one supervisor and one runner."""
+"""`create_service`: the FastAPI application around one pool of workers and one runner."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from cog_server.settings import Settings
 from cog_server.store.base import Store
 from cog_server.webhooks.sender import WebhookSender
 from cog_server.worker.pool import WorkerPool
-from cog_server.worker.supervisor import State, Supervisor
+from cog_server.worker.supervisor import State
 
 if TYPE_CHECKING:
     from cog_server.traces.tracer import Tracer
@@ -45,7 +45,7 @@ _LAST_SPANS_S = 5.0
 class Service:
     """The application, and how it ends: `refuse` new predictions at once, then `drain`, false if some did not end.
 
-    `abandon` is for when there is no time for that: the worker is killed, its files are deleted.
+    `abandon` is for when there is no time for that: the workers are killed, their files are deleted.
     """
 
     app: FastPath
@@ -55,18 +55,17 @@ class Service:
 
 
 def create_service(settings: Settings, store: Store, *, shut_down: Callable[[int], None]) -> Service:
-    """Make the application around an open store; its lifespan owns the worker. Needs a running event loop.
+    """Make the application around an open store; its lifespan owns the workers. Needs a running event loop.
 
     `shut_down` makes the server that runs it drain and end with an exit code.
     """
     tracer = _tracer(settings, lambda count: runner.metrics.count_dropped_spans(count))
     model_log = ModelLog(settings.log_format, tracer.trace_of) if tracer else ModelLog(settings.log_format)
-    supervisor = Supervisor(settings, on_text=model_log.write)
+    pool = WorkerPool(settings, on_text=model_log.write)
     files = FileRoom(_file_options(settings))
     webhooks = WebhookSender(settings, store)
     archive = Archive(store)
     steps_of = tracer.steps_of if tracer else None
-    pool = WorkerPool(settings, supervisor)
     runner = JobRunner(settings, pool, files, archive, webhooks, on_end=model_log.finish, steps_of=steps_of)
     gpu = GpuCheck(settings.gpu_needs) if settings.gpu_needs else None
     gpus = GpuUsage()
@@ -78,7 +77,7 @@ def create_service(settings: Settings, store: Store, *, shut_down: Callable[[int
         if settings.exit_on_defunct and state in (State.DEFUNCT, State.SETUP_FAILED):
             shut_down(1)
 
-    supervisor.listeners.append(on_state)
+    pool.listeners.append(on_state)
 
     def refuse() -> None:
         runner.is_draining = True
@@ -95,7 +94,7 @@ def create_service(settings: Settings, store: Store, *, shut_down: Callable[[int
         return have_ended
 
     def abandon() -> None:
-        supervisor.kill("the server was told to end at once")
+        pool.kill("the server was told to end at once")
         files.workspace.close()
 
     @contextlib.asynccontextmanager
@@ -105,7 +104,7 @@ def create_service(settings: Settings, store: Store, *, shut_down: Callable[[int
         await webhooks.open()
         if gpu is not None:
             gpu.start()
-        await supervisor.start()
+        await pool.start()
         try:
             yield
         finally:
@@ -113,7 +112,7 @@ def create_service(settings: Settings, store: Store, *, shut_down: Callable[[int
                 await gpu.stop()
             await gpus.stop()
             await runner.drain(0.0)
-            await supervisor.stop(settings.cancel_grace_s)
+            await pool.stop(settings.cancel_grace_s)
             await webhooks.close(_LAST_CALLS_S)
             if tracer is not None:
                 await tracer.exporter.close(_LAST_CALLS_S)
@@ -122,10 +121,10 @@ def create_service(settings: Settings, store: Store, *, shut_down: Callable[[int
     # FastAPI's own document describes its own routes; ours describes the model.
     app = FastAPI(title="Cog", version=__version__, openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.router.redirect_slashes = False
-    often = add_prediction_routes(app, settings, supervisor, runner, archive, files)
-    add_health_routes(app, supervisor, runner, gpu, mode=settings.mode)
-    add_metrics_route(app, supervisor, runner, gpus)
-    add_docs_routes(app, settings, supervisor)
+    often = add_prediction_routes(app, settings, pool, runner, archive, files)
+    add_health_routes(app, pool, runner, gpu, mode=settings.mode)
+    add_metrics_route(app, pool, runner, gpus)
+    add_docs_routes(app, settings, pool)
     add_shutdown_route(app, settings, lambda: shut_down(0))
     add_problem_answers(app)
     access = add_access(app, settings)

@@ -151,6 +151,19 @@ async def look(*, driver_file: Path = _DRIVER_FILE, timeout_s: float = QUERY_TIM
     return Machine(driver, trouble=f"nvidia-smi fails: {first[:300]}; does it work on the host?")
 
 
+async def list_gpus(*, timeout_s: float = QUERY_TIMEOUT_S) -> tuple[str, ...]:
+    """The indexes of the GPUs that nvidia-smi lists: none without it, and if it fails or hangs."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ()
+    try:
+        code, text = await output_of([program, "--query-gpu=index", "--format=csv,noheader"], timeout_s)
+    except (OSError, asyncio.TimeoutError):
+        return ()
+    # Other lines, such as warnings, are none.
+    return tuple(re.findall(r"^\s*([0-9]+)\s*$", text, re.MULTILINE)) if code == 0 else ()
+
+
 def _gpu(row: list[str]) -> Gpu:
     has_capability = len(row) > 2 and re.fullmatch(r"\d+\.\d+", row[-1]) is not None
     return Gpu(", ".join(row[1:-1] if len(row) > 2 else row[1:]), row[-1] if has_capability else None)

@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 
 # What the code at hand works for. Tasks inherit it, so a line about a download, an upload or a webhook has it too.
@@ -38,30 +38,35 @@ class ModelLog:
     def __init__(self, log_format: str, trace_of: Callable[[str], str | None] = lambda prediction_id: None) -> None:
         self._is_json = log_format == "json"
         self._trace_of = trace_of
-        self._partial: dict[str | None, str] = {}
+        self._partial: dict[str | int | None, str] = {}
 
-    def write(self, text: str, prediction_id: str | None) -> None:
-        """Take some text of a prediction, or of none. A line without end is written in pieces of 64 Ki characters."""
+    def write(self, text: str, prediction_id: str | None, worker: int | None = None) -> None:
+        """Take some text of a prediction, or of none but one of several workers.
+
+        A line without end is written in pieces of 64 Ki characters.
+        """
         if not self._is_json:
             sys.stderr.write(text)
             sys.stderr.flush()
             return
-        *lines, rest = (self._partial.pop(prediction_id, "") + text).split("\n")
+        writer = worker if prediction_id is None else prediction_id
+        *lines, rest = (self._partial.pop(writer, "") + text).split("\n")
         if len(rest) > _MAX_LINE_CHARS:
             lines, rest = [*lines, rest], ""
         if rest:
-            self._partial[prediction_id] = rest
+            self._partial[writer] = rest
         for line in lines:
-            self._write_line(line, prediction_id)
+            self._write_line(line, writer)
 
     def finish(self, prediction_id: str) -> None:
         """Write what a prediction that has ended left without a line break."""
         if prediction_id in self._partial:
             self._write_line(self._partial.pop(prediction_id), prediction_id)
 
-    def _write_line(self, line: str, prediction_id: str | None) -> None:
-        trace_id = None if prediction_id is None else self._trace_of(prediction_id)
-        ids = {"prediction_id": prediction_id, "trace_id": trace_id}
+    def _write_line(self, line: str, writer: str | int | None) -> None:
+        ids: dict[str, str | int | None] = {"worker": writer}
+        if isinstance(writer, str):
+            ids = {"prediction_id": writer, "trace_id": self._trace_of(writer)}
         print(_line(datetime.now(timezone.utc), "INFO", "model", line, ids), file=sys.stderr, flush=True)
 
 
@@ -87,8 +92,13 @@ def _ids(record: logging.LogRecord) -> dict[str, str | None]:
     return {"prediction_id": given or PREDICTION.get(None), "trace_id": TRACE.get(None)}
 
 
-def _line(moment: datetime, level: str, logger: str, message: str, more: dict[str, str | None]) -> str:
+def _line(moment: datetime, level: str, logger: str, message: str, more: Mapping[str, str | int | None]) -> str:
     """One line; control characters and all that is not ASCII are escaped in it."""
-    record = {"time": moment.isoformat(timespec="microseconds"), "level": level, "logger": logger, "message": message}
+    record: dict[str, str | int] = {
+        "time": moment.isoformat(timespec="microseconds"),
+        "level": level,
+        "logger": logger,
+        "message": message,
+    }
     record.update((name, value) for name, value in more.items() if value is not None)
     return json.dumps(record).replace("\x7f", "\\u007f")

@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,7 +33,7 @@ from cog_server.webhooks.feed import Feed
 from cog_server.webhooks.hook import Hook
 from cog_server.webhooks.sender import WebhookSender
 from cog_server.worker.pool import Taker, WorkerPool
-from cog_server.worker.supervisor import Job, State, Supervisor, WorkerLost, WorkerUnavailable
+from cog_server.worker.supervisor import Job, Supervisor, WorkerLost, WorkerUnavailable
 
 log = logging.getLogger("cog.server")
 
@@ -134,7 +135,7 @@ class JobRunner:
         self._all_finished: asyncio.Future[None] | None = None
         self._shape: InputShape | None = None
         self._shaped: PredictorSpec | None = None
-        self._failures_in_a_row = 0
+        self._failures_in_a_row: Counter[Supervisor] = Counter()
         self._removals: set[asyncio.Task[None]] = set()
         self.is_draining = False
 
@@ -151,7 +152,7 @@ class JobRunner:
     @property
     def is_busy(self) -> bool:
         """Whether a new prediction would have to wait."""
-        return self.in_flight >= self._pool.slots
+        return self.in_flight >= self._pool.ready_slots
 
     def submit_now(self, given: dict[str, Any]) -> Prediction | None:
         """Take a prediction with this validated input if nothing stands between it and the worker but its turn.
@@ -264,9 +265,7 @@ class JobRunner:
         if self.is_draining:
             raise NotReady("the server is shutting down")
         spec = pool.spec
-        if spec is None or pool.state not in (State.STARTING, State.READY):
-            raise NotReady(pool.reason)
-        if pool.state is State.STARTING and pool.restarts == 0:
+        if spec is None or not pool.is_open:
             raise NotReady(pool.reason)
         return self._shape_of(spec)
 
@@ -375,11 +374,16 @@ class JobRunner:
             # A file in it may have been many megabytes of text, which lie on the disk by now.
             local.clear()
             request.input.clear()
-            if not entry.worker.is_ready:
-                await entry.worker.wait_ready()
-            self._begin(entry, entry.worker, body, places, request.context)
+            worker = entry.worker
+            if not worker.is_ready:
+                # It has ended since: another one, without going to the end of the line.
+                entry.worker = None
+                self._pool.give_back(worker)
+                worker = entry.worker = await self._pool.wait_lease(is_first=True)
+            self._begin(entry, worker, body, places, request.context)
         except BaseException:
-            self._pool.give_back(entry.worker)
+            if entry.worker is not None:
+                self._pool.give_back(entry.worker)
             raise
         return await self._follow(entry)
 
@@ -532,11 +536,13 @@ class JobRunner:
     def _count_failure(self, entry: _Entry, status: Status) -> None:
         """A model that only fails may have broken itself: a fresh worker is worth a try, if the operator says so."""
         limit = self._settings.restart_after_failures
-        self._failures_in_a_row = self._failures_in_a_row + 1 if status is Status.FAILED else 0
-        if limit and self._failures_in_a_row >= limit:
-            self._failures_in_a_row = 0
-            assert entry.worker is not None, "it has failed there"
-            entry.worker.kill(f"{limit} predictions in a row failed")
+        worker = entry.worker
+        if worker is None or not limit:
+            return
+        self._failures_in_a_row[worker] = self._failures_in_a_row[worker] + 1 if status is Status.FAILED else 0
+        if self._failures_in_a_row[worker] >= limit:
+            self._failures_in_a_row[worker] = 0
+            worker.kill(f"{limit} predictions in a row failed")
 
     async def _finish(self, entry: _Entry, outcome: _Outcome) -> None:
         """The one terminal transition: stored first, then told to everybody."""

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from cog.webhooks import WebhookError, read_secret
 from cog_server.addresses import AddressPolicy
@@ -20,6 +21,10 @@ _MAX_TOKEN_BYTES = 1 << 16
 _YES = ("1", "true", "yes", "on")
 _NO = ("0", "false", "no", "off")
 _MAX_FILE_BYTES = 100 * 1024**4
+
+# How many, or as many as there are GPUs.
+Workers = int | Literal["per_gpu"]
+MAX_WORKERS = 64
 
 
 class SettingsError(Exception):
@@ -60,6 +65,9 @@ class Settings:
     python: str = sys.executable
     model_path: str | None = None
     folder: Path = field(default_factory=Path.cwd)
+    workers: Workers = 1
+    workers_quorum: int | None = None
+    visible_devices: str | None = None
     max_concurrency: int | None = None
     max_queue: int = 1000
     unknown_inputs: str = "refuse"
@@ -122,6 +130,10 @@ def read_settings(environment: Mapping[str, str], *, mode: str = "predict", **gi
         "port": reader.number("PORT", 5000, least=0, most=65535),
         "python": reader.text("COG_PYTHON") or sys.executable,
         "model_path": reader.text("COG_MODEL_PATH"),
+        # A training has all GPUs.
+        "workers": 1 if training else reader.workers("COG_WORKERS"),
+        "workers_quorum": None if training else reader.quorum("COG_WORKERS_QUORUM", "COG_WORKERS"),
+        "visible_devices": environment.get("CUDA_VISIBLE_DEVICES"),
         "max_concurrency": reader.number("COG_MAX_CONCURRENCY", None, least=1, most=10_000),
         "max_queue": reader.number("COG_MAX_QUEUE", 1000, least=0, most=1_000_000),
         "unknown_inputs": reader.choice("COG_UNKNOWN_INPUTS", ("refuse", "ignore"), "refuse"),
@@ -194,6 +206,20 @@ class _Reader:
         if not value.isascii() or not value.isdigit() or not least <= int(value) <= most:
             raise SettingsError(f"{name} is {value!r}; it must be a whole number from {least} to {most}")
         return int(value)
+
+    def workers(self, name: str) -> Workers:
+        value = self.text(name) or "1"
+        if value == "per_gpu":
+            return "per_gpu"
+        if not re.fullmatch(r"[0-9]{1,9}", value) or not 1 <= int(value) <= MAX_WORKERS:
+            raise SettingsError(f"{name} is {value!r}; it must be a whole number from 1 to {MAX_WORKERS}, or per_gpu")
+        return int(value)
+
+    def quorum(self, name: str, of: str) -> int | None:
+        quorum, workers = self.number(name, None, least=1, most=MAX_WORKERS), self.workers(of)
+        if quorum is not None and isinstance(workers, int) and quorum > workers:
+            raise SettingsError(f"{name} is {quorum}, but {of} is {workers}: so many will never be ready")
+        return quorum
 
     def gpu_needs(self, name: str) -> GpuNeeds | None:
         value = self.text(name)

@@ -59,6 +59,8 @@ def check_together(draft: Draft, *, predict_is_required: bool) -> None:
         for key in ("cuda", "cudnn", "cuda_flavor"):
             if key in build:
                 draft.warn(("build", key), "has no effect without `gpu: true`")
+        if (draft.section("concurrency") or {}).get("workers") == "per_gpu":
+            draft.warn(("concurrency", "workers"), "per_gpu is one worker without `gpu: true`")
     _check_environment(draft)
     _check_weights(draft)
     for key in ("run", "pre_install"):

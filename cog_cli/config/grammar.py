@@ -19,6 +19,7 @@ SUPPORTED_PYTHONS = tuple(f"3.{minor}" for minor in range(OLDEST_PYTHON_MINOR, N
 FREE_THREADED_SINCE_MINOR = 13
 CUDA_FLAVORS = ("auto", "slim", "base", "runtime", "cudnn-runtime", "devel")
 MAX_CONCURRENCY = 1_000_000
+MAX_WORKERS = 64  # as in cog_server.settings
 
 # Linux takes no single argument or variable over 128 KiB, so a longer one would fail in the build, late and unclear.
 # BuildKit refuses lines of a Dockerfile over 65,535 bytes; quoting can make a text twice as long.
@@ -84,6 +85,16 @@ def check_line(value: str, *, allowed: str = "\t") -> str:
             name = "NUL" if char == "\0" else f"U+{ord(char):04X}"
             raise GrammarError(f"a control character ({name}) in {quote(value)} is refused", "Remove it.")
     return value
+
+
+def check_workers(value: object) -> object:
+    """A number of processes, or `per_gpu`."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    if value == "per_gpu" or (is_number and value in range(1, MAX_WORKERS + 1)):
+        return value
+    raise GrammarError(
+        f"must be a whole number from 1 to {MAX_WORKERS}, or per_gpu", "Write workers: 2, or workers: per_gpu."
+    )
 
 
 def check_python_version(value: str) -> str:

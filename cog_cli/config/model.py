@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    WithJsonSchema,
+    model_validator,
+)
 
 from cog_cli.config import grammar
 from cog_cli.config.grammar import GrammarError
@@ -73,6 +82,13 @@ _CudaFlavor = Annotated[
 _ProjectPath = Annotated[_Text, AfterValidator(grammar.check_project_path)]
 _SystemPackage = Annotated[_Text, AfterValidator(grammar.check_system_packages)]
 _PythonPackage = Annotated[_Text, AfterValidator(grammar.check_python_package)]
+_Workers = Annotated[
+    int | Literal["per_gpu"],
+    BeforeValidator(grammar.check_workers),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 1, "maximum": grammar.MAX_WORKERS}, {"const": "per_gpu"}]}
+    ),
+]
 _Glob = Annotated[_Text, AfterValidator(grammar.check_glob)]
 
 
@@ -127,10 +143,18 @@ class Build(_Value):
 
 
 class Concurrency(_Value):
-    """How many predictions run at once."""
+    """How many predictions run at once: at least one of the two."""
 
-    max: Annotated[int, Strict(), Field(ge=1, le=grammar.MAX_CONCURRENCY)]
-    """Predictions at once; above 1 needs an async predict()."""
+    max: Annotated[int, Strict(), Field(ge=1, le=grammar.MAX_CONCURRENCY)] | None = None
+    """Predictions at once in each worker; above 1 needs an async predict()."""
+    workers: _Workers | None = None
+    """Processes with the model, which share the GPUs; per_gpu is one for each GPU. One without it."""
+
+    @model_validator(mode="after")
+    def _check_some(self) -> Concurrency:
+        if self.max is None and self.workers is None:
+            raise GrammarError("required, unless there is `workers`", "Write max: ... or workers: ...", below=("max",))
+        return self
 
 
 class WeightSource(_Value):
@@ -171,7 +195,7 @@ class Config(_Value):
     train: Annotated[_Text, AfterValidator(grammar.check_train)] | None = None
     """Where the training function is: file.py:name."""
     concurrency: Concurrency | None = None
-    """How many predictions run at once; one without it."""
+    """How many predictions run at once, and in how many processes; one without it."""
     environment: Annotated[
         tuple[Annotated[_Text, AfterValidator(grammar.check_variable)], ...], AfterValidator(_unique_variables), _Null
     ] = ()

@@ -26,8 +26,9 @@ def cog_yaml_schema() -> Schema:
     build.update({key: _deprecated(meaning) for key, meaning in IGNORED_BUILD_KEYS.items()})
     build.update({key: _deprecated(f"used as {option} lines") for key, option in INDEX_OPTIONS.items()})
     schema["$defs"]["SecretMount"]["required"].insert(0, "type")  # a default in code, but always written in the file
-    concurrency = schema["$defs"]["Concurrency"]["properties"]
-    concurrency["default_target"] = _deprecated("ignored")
+    concurrency = schema["$defs"]["Concurrency"]
+    concurrency["properties"]["default_target"] = _deprecated("ignored")
+    concurrency["anyOf"] = [{"required": ["max"]}, {"required": ["workers"]}]
     schema["oneOf"] = [{"required": ["predict"]}, {"required": ["run"]}]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "cog.yaml"}
 
@@ -54,9 +55,11 @@ def _tidy(node: Any) -> Any:
     }
     alternatives = kept.get("anyOf", [])
     others = [each for each in alternatives if each != {"type": "null"}]
-    if len(others) < len(alternatives) and len(others) == 1:
-        del kept["anyOf"]
-        kept = {**others[0], **kept}
+    if len(others) < len(alternatives):
+        kept["anyOf"] = others
+        if len(others) == 1:
+            del kept["anyOf"]
+            kept = {**others[0], **kept}
     return kept
 
 

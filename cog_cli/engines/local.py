@@ -24,7 +24,7 @@ from cog_cli.context import stage_requirements
 from cog_cli.engines.base import BuildOrder, Image, ImageNotFound, RunningModel, RunOptions
 from cog_cli.errors import CogError
 from cog_cli.labels import image_labels
-from cog_cli.plan import PlanOptions, make_plan
+from cog_cli.plan import PlanOptions, concurrency_settings, make_plan
 
 _STOP_S = 10.0
 _KEY_FILE = ".cog-key"
@@ -217,8 +217,7 @@ def _environment(image: LocalImage, options: RunOptions) -> dict[str, str]:
         environment["COG_PREDICT"] = config.predict
     if config.train:
         environment["COG_TRAIN"] = config.train
-    if config.concurrency:
-        environment["COG_MAX_CONCURRENCY"] = str(config.concurrency.max)
+    environment.update(concurrency_settings(config))
     environment["COG_PYTHON"] = str(image.python)
     environment["COG_MODEL_PATH"] = str(_model_path(image.root / ".cog"))
     for item in options.environment:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from fastapi import FastAPI
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
@@ -11,38 +9,23 @@ from starlette.responses import Response
 from cog_server.exposition import CONTENT_TYPE, Family, expose, labeled, single
 from cog_server.gpu_usage import GpuLoad, GpuUsage
 from cog_server.runner import JobRunner
-from cog_server.worker.supervisor import State, Supervisor
+from cog_server.worker.pool import WorkerPool
+from cog_server.worker.supervisor import State
 
 
-def add_metrics_route(app: FastAPI, supervisor: Supervisor, runner: JobRunner, gpus: GpuUsage) -> None:
+def add_metrics_route(app: FastAPI, pool: WorkerPool, runner: JobRunner, gpus: GpuUsage) -> None:
     """Add `/metrics` to `app`. It waits for nothing, and what is not counted anyway is looked at only here."""
-    setup = _SetupTime(supervisor)
 
     async def metrics(request: HTTPRequest) -> Response:
         families = [
             *runner.metrics.families(),
             *_of_runner(runner),
-            *_of_worker(supervisor, setup.seconds),
+            *_of_workers(pool),
             *_of_gpus(gpus.latest()),
         ]
         return Response(expose(families), media_type=CONTENT_TYPE)
 
     app.add_route("/metrics", metrics, methods=["GET"])
-
-
-class _SetupTime:
-    """How long the last worker took that got ready; one that replaces another, from the end of that."""
-
-    def __init__(self, supervisor: Supervisor) -> None:
-        self.seconds: float | None = None
-        self._began_s = time.monotonic()
-        supervisor.listeners.append(self._on_state)
-
-    def _on_state(self, state: State) -> None:
-        if state is State.STARTING:
-            self._began_s = time.monotonic()
-        elif state is State.READY:
-            self.seconds = time.monotonic() - self._began_s
 
 
 def _of_runner(runner: JobRunner) -> list[Family]:
@@ -52,14 +35,28 @@ def _of_runner(runner: JobRunner) -> list[Family]:
     ]
 
 
-def _of_worker(supervisor: Supervisor, setup_s: float | None) -> list[Family]:
-    restarts = "Workers that were started in place of another."
-    states = {state.value: int(state is supervisor.state) for state in State}
-    took = "What the last worker took to get ready."
+def _of_workers(pool: WorkerPool) -> list[Family]:
+    workers = pool.supervisors
+    restarts = {str(worker.place.index): worker.restarts for worker in workers}
+    states = {state.value: int(state is pool.state) for state in State}
+    counts = {state.value: sum(worker.state is state for worker in workers) for state in State}
     return [
-        Family("cog_worker_restarts_total", "counter", restarts, single(supervisor.restarts)),
-        Family("cog_worker_state", "gauge", "1 for the state that the worker is in.", labeled("state", states)),
-        Family("cog_setup_seconds", "gauge", took, () if setup_s is None else single(setup_s)),
+        Family(
+            "cog_worker_restarts_total",
+            "counter",
+            "Workers that were started in place of another.",
+            labeled("worker", restarts) if len(workers) > 1 else single(pool.restarts),
+        ),
+        Family(
+            "cog_worker_state", "gauge", "1 for the state that all workers are in, as one.", labeled("state", states)
+        ),
+        Family("cog_workers", "gauge", "Workers in each state.", labeled("state", counts)),
+        Family(
+            "cog_setup_seconds",
+            "gauge",
+            "What the last worker took to get ready.",
+            () if pool.setup_s is None else single(pool.setup_s),
+        ),
     ]
 
 

@@ -33,7 +33,7 @@ from cog_server.routes.words import input_of_words
 from cog_server.runner import AtCapacity, JobRunner, NotReady, Request
 from cog_server.settings import Settings
 from cog_server.store.base import StoreError
-from cog_server.worker.supervisor import Supervisor
+from cog_server.worker.pool import WorkerPool
 
 log = logging.getLogger("cog.server")
 
@@ -52,13 +52,13 @@ class Often:
 def add_prediction_routes(
     app: FastAPI,
     settings: Settings,
-    supervisor: Supervisor,
+    pool: WorkerPool,
     runner: JobRunner,
     archive: Archive,
     files: FileRoom,
 ) -> Often:
     """Add the paths that run predictions to `app`; give those that are asked most, by method and path."""
-    routes = _Routes(settings, supervisor, runner, archive, files)
+    routes = _Routes(settings, pool, runner, archive, files)
     noun = routes.noun
     app.add_route(f"/{noun}s", routes.all, methods=["GET", "POST"])
     app.add_route(f"/{noun}s/{{prediction_id}}", routes.one, methods=["GET", "PUT", "DELETE"])
@@ -74,10 +74,10 @@ def add_prediction_routes(
 
 class _Routes:
     def __init__(
-        self, settings: Settings, supervisor: Supervisor, runner: JobRunner, archive: Archive, files: FileRoom
+        self, settings: Settings, pool: WorkerPool, runner: JobRunner, archive: Archive, files: FileRoom
     ) -> None:
         self._settings = settings
-        self._supervisor = supervisor
+        self._pool = pool
         self._runner = runner
         self._archive = archive
         self._files = files
@@ -127,7 +127,7 @@ class _Routes:
 
     def _take(self, given: Any, exchange: Exchange, answer: Callable[[Prediction], Response]) -> bool:
         """Answer with what `answer` gives at the end. What is wrong, or has to wait, is for the usual way to tell."""
-        if self._supervisor.spec is None or given is None:
+        if self._pool.spec is None or given is None:
             return False
         try:
             valid, errors = self._validator_of().check(given, ())
@@ -282,9 +282,9 @@ class _Routes:
                 timer.cancel()
 
     def _known_spec(self) -> PredictorSpec:
-        spec = self._supervisor.spec
+        spec = self._pool.spec
         if spec is None:
-            raise NotReady(self._supervisor.reason)
+            raise NotReady(self._pool.reason)
         return spec
 
     def _validator_of(self) -> InputValidator:

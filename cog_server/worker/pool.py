@@ -1,99 +1,267 @@
-"""`WorkerPool`: which worker a prediction gets, and when."""
+"""`WorkerPool`: several workers behind one server, seen as one; and who gets which of them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
+import contextlib
+import functools
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 
 from cog.spec import PredictorSpec
+from cog_server.gpu import list_gpus
 from cog_server.settings import Settings
-from cog_server.worker.supervisor import State, Supervisor, WorkerUnavailable
+from cog_server.worker.devices import Place, devices_of, read_visible
+from cog_server.worker.supervisor import (
+    MAX_SETUP_LOG_CHARS,
+    OnText,
+    SetupReport,
+    State,
+    Supervisor,
+    WorkerUnavailable,
+)
 
+log = logging.getLogger("cog.server")
+
+# Called once, with the worker that is its own until it is given back, or with why there will be none. Must not raise.
 Taker = Callable[[Supervisor | WorkerUnavailable], None]
+
+_STARTING = "the model is starting"
+_FINAL = (State.SETUP_FAILED, State.DEFUNCT, State.STOPPED)
 
 
 class WorkerPool:
-    """Leases the slots of a worker, in the order in which they are asked for. All methods belong to the event loop."""
+    """Owns a supervisor for each worker. All methods belong to the event loop.
 
-    def __init__(self, settings: Settings, supervisor: Supervisor) -> None:
+    `listeners` are told of each new state of the whole. `setup_s` is what the last worker took to get ready. `slots`
+    are the predictions that all workers may have at once, `ready_slots` those of the workers that are ready.
+    """
+
+    def __init__(self, settings: Settings, *, on_text: OnText) -> None:
+        self.state = State.STARTING
+        self.reason = _STARTING
+        self.supervisors: tuple[Supervisor, ...] = ()
+        self.listeners: list[Callable[[State], None]] = []
+        self.setup_s: float | None = None
+        self.slots = self.ready_slots = 0
+        self._slots_each = 1
+        self._was_ready = False
         self._settings = settings
-        self._supervisor = supervisor
-        self._line: deque[Taker] = deque()
-        self._taken = 0
-        supervisor.listeners.append(lambda state: self._serve())
+        self._on_text = on_text
+        self._created = SetupReport()
+        self._looking: asyncio.Task[None] | None = None
+        self._taken: dict[Supervisor, int] = {}
+        self._line: OrderedDict[Taker, None] = OrderedDict()
+        self._is_serving = False
+
+    # What it is, as one.
 
     @property
     def spec(self) -> PredictorSpec | None:
-        """The predictor's, once it is known."""
-        return self._supervisor.spec
-
-    @property
-    def state(self) -> State:
-        """Whether predictions can be taken."""
-        return self._supervisor.state
-
-    @property
-    def reason(self) -> str:
-        """Why not, if they cannot."""
-        return self._supervisor.reason
+        """The model's signature, once a worker has told it; all tell the same."""
+        for supervisor in self.supervisors:
+            if supervisor.spec is not None:
+                return supervisor.spec
+        return None
 
     @property
     def restarts(self) -> int:
-        """How often a worker was started again."""
-        return self._supervisor.restarts
+        """How many workers were started in place of another."""
+        return sum(supervisor.restarts for supervisor in self.supervisors)
 
     @property
-    def slots(self) -> int:
-        """How many predictions the worker may have at once: more than one only with an async or a batched predictor."""
-        spec = self._supervisor.spec
+    def is_open(self) -> bool:
+        """Whether predictions are taken: a worker is ready, or one that was is being replaced."""
+        return self._was_ready and self.state not in _FINAL
+
+    @property
+    def setup(self) -> SetupReport:
+        """The setup of all workers, as one; the logs of each below a line that names it if there are several."""
+        if not self.supervisors:
+            return self._created
+        if len(self.supervisors) == 1:
+            return self.supervisors[0].setup
+        reports = [supervisor.setup for supervisor in self.supervisors]
+        ends = [report.completed_at for report in reports if report.completed_at is not None]
+        status = "succeeded" if self._was_ready else "failed" if self.state is State.SETUP_FAILED else "starting"
+        size = MAX_SETUP_LOG_CHARS // len(reports)
+        logs = [f"--- worker {index}\n{report.logs[-size:]}" for index, report in enumerate(reports)]
+        return SetupReport(
+            status=status,
+            started_at=min(report.started_at for report in reports),
+            completed_at=None if status == "starting" else max(ends),
+            logs="".join(text if text.endswith("\n") else f"{text}\n" for text in logs),
+        )
+
+    async def healthcheck(self) -> tuple[bool, str | None]:
+        """Ask the user's `healthcheck()` in all workers that are ready: (are all healthy, what went wrong)."""
+        ready = [supervisor for supervisor in self.supervisors if supervisor.is_ready]
+        answers = await asyncio.gather(*(supervisor.healthcheck() for supervisor in ready))
+        if len(self.supervisors) == 1 and answers:
+            return answers[0]
+        sick = [(supervisor, error) for supervisor, (ok, error) in zip(ready, answers, strict=True) if not ok]
+        told = [f"worker {supervisor.place.index}: {error or 'is unhealthy'}" for supervisor, error in sick]
+        return not sick, "; ".join(told) or None
+
+    # Its life.
+
+    async def start(self) -> None:
+        """Start the workers; their setups go on after this returns."""
+        visible = self._settings.visible_devices
+        if self._settings.workers == 1 or visible is not None:
+            await self._spawn(read_visible(visible or ""))
+        else:
+            # nvidia-smi takes seconds where no other process keeps the driver awake: the server answers meanwhile.
+            self._looking = asyncio.create_task(self._look_and_spawn(), name="cog-devices")
+
+    async def stop(self, grace_s: float) -> None:
+        """End all workers: at once those that set up, the others after `grace_s` at most."""
+        self._enter(State.STOPPED, "the server is shutting down")
+        if self._looking is not None:
+            self._looking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._looking
+        await asyncio.gather(*(supervisor.stop(grace_s) for supervisor in self.supervisors))
+
+    def kill(self, reason: str) -> None:
+        """Kill all workers; new ones are started."""
+        for supervisor in self.supervisors:
+            supervisor.kill(reason)
+
+    async def _look_and_spawn(self) -> None:
+        await self._spawn(await list_gpus())
+
+    async def _spawn(self, visible: Sequence[str]) -> None:
+        workers = self._settings.workers
+        groups = devices_of(workers, visible)
+        if workers == "per_gpu" and not visible:
+            log.warning("workers: per_gpu, but no GPU is visible here; there is one worker")
+        places = [Place(index, len(groups), devices) for index, devices in enumerate(groups)]
+        self.supervisors = tuple(Supervisor(self._settings, place, on_text=self._on_text) for place in places)
+        self._taken = dict.fromkeys(self.supervisors, 0)
+        for supervisor in self.supervisors:
+            supervisor.listeners.append(functools.partial(self._on_change, supervisor))
+        await asyncio.gather(*(supervisor.start() for supervisor in self.supervisors))
+
+    def _on_change(self, supervisor: Supervisor, state: State) -> None:
+        if state is State.READY:
+            self.setup_s = supervisor.setup_s
+        if self.state is State.STOPPED:
+            return
+        self._slots_each = self._count_slots()
+        states = [each.state for each in self.supervisors]
+        self.ready_slots = self._slots_each * states.count(State.READY)
+        self.slots = self.ready_slots + self._slots_each * states.count(State.STARTING)
+        set_up = sum(each.setup.status == "succeeded" for each in self.supervisors)
+        quorum = min(self._settings.workers_quorum or len(states), len(states))
+        new = state_of(states, set_up=set_up, quorum=quorum)
+        self._enter(new, self._reason_of(new))
+
+    def _enter(self, state: State, reason: str) -> None:
+        is_new = state is not self.state
+        self.state, self.reason = state, reason
+        self._was_ready = self._was_ready or state is State.READY
+        if is_new:
+            for listener in self.listeners:
+                listener(state)
+        self._serve()
+
+    def _reason_of(self, state: State) -> str:
+        if len(self.supervisors) == 1:
+            return self.supervisors[0].reason
+        if state is State.READY:
+            return ""
+        if state is State.STARTING and not self._was_ready:
+            return _STARTING
+        found = [each for each in self.supervisors if each.state is state] or list(self.supervisors)
+        return f"worker {found[0].place.index}: {found[0].reason}"
+
+    def _count_slots(self) -> int:
+        """How many predictions one worker may have at once: more than one only if it is async or takes batches."""
+        spec = self.spec
         if spec is None or not (spec.is_async or spec.batch_size):
             return 1
         return self._settings.max_concurrency or spec.batch_size or spec.max_concurrency
 
-    def lease(self, taker: Taker) -> None:
-        """Call `taker` with a ready worker that has a free slot: at once, or when its turn has come.
+    # Who gets which worker.
 
-        It is called with WorkerUnavailable once no worker will ever be ready.
+    def lease(self, taker: Taker, *, is_first: bool = False) -> None:
+        """Call `taker` with the least busy worker that is ready and has room: at once if there is one and nobody waits.
+
+        Otherwise in the order of asking, or before all who wait if it `is_first`; with WorkerUnavailable if no worker
+        will ever be ready again.
         """
-        self._line.append(taker)
-        self._serve()
+        if not self._line and (offer := self._take()) is not None:
+            taker(offer)
+            return
+        self._line[taker] = None
+        if is_first:
+            self._line.move_to_end(taker, last=False)
 
     def withdraw(self, taker: Taker) -> None:
-        """It wants no worker any more; nothing happens if it has one."""
-        if taker in self._line:
-            self._line.remove(taker)
+        """It wants none any more. It keeps one that it was given."""
+        self._line.pop(taker, None)
 
-    def give_back(self, worker: Supervisor) -> None:
-        """A slot is free again: the next in line gets it."""
-        self._taken -= 1
-        self._serve()
+    def give_back(self, supervisor: Supervisor) -> None:
+        """A worker has room again for the next in line."""
+        self._taken[supervisor] -= 1
+        if self._line:
+            self._serve()
 
-    async def wait_lease(self) -> Supervisor:
-        """The same for who can wait. Raises WorkerUnavailable."""
-        found: asyncio.Future[Supervisor | WorkerUnavailable] = asyncio.get_running_loop().create_future()
-        self.lease(found.set_result)
+    async def wait_lease(self, *, is_first: bool = False) -> Supervisor:
+        """Return with a worker, as `lease` gives it. Raises WorkerUnavailable. Who is canceled here has none."""
+        given: asyncio.Future[Supervisor] = asyncio.get_running_loop().create_future()
+
+        def take(offer: Supervisor | WorkerUnavailable) -> None:
+            if isinstance(offer, WorkerUnavailable):
+                if not given.done():
+                    given.set_exception(offer)
+            elif given.done():
+                self.give_back(offer)
+            else:
+                given.set_result(offer)
+
+        self.lease(take, is_first=is_first)
         try:
-            worker = await found
+            return await given
         except asyncio.CancelledError:
-            if found.done() and not found.cancelled() and isinstance(found.result(), Supervisor):
-                self.give_back(self._supervisor)
+            self.withdraw(take)
+            # Given in the same turn of the loop as it was canceled.
+            if given.done() and not given.cancelled() and given.exception() is None:
+                self.give_back(given.result())
             raise
-        finally:
-            self.withdraw(found.set_result)
-        if isinstance(worker, WorkerUnavailable):
-            raise worker
-        return worker
+
+    def _take(self) -> Supervisor | WorkerUnavailable | None:
+        """Take the least busy worker, if one has room; say so if none ever will."""
+        if self.state in _FINAL:
+            return WorkerUnavailable(self.reason)
+        found, least = None, self._slots_each
+        for supervisor, taken in self._taken.items():
+            if taken < least and supervisor.is_ready:
+                found, least = supervisor, taken
+        if found is not None:
+            self._taken[found] += 1
+        return found
 
     def _serve(self) -> None:
-        worker = self._supervisor
-        while self._line:
-            if worker.is_ready:
-                if self._taken >= self.slots:
-                    return
-                self._taken += 1
-                self._line.popleft()(worker)
-            elif worker.state in (State.STARTING, State.READY):
-                return
-            else:
-                self._line.popleft()(WorkerUnavailable(worker.reason))
+        """Serve the line as far as there is room, or to its end if there never will be."""
+        if self._is_serving:  # A taker gave its worker back at once: the loop below goes on with it.
+            return
+        self._is_serving = True
+        try:
+            while self._line and (offer := self._take()) is not None:
+                taker, _ = self._line.popitem(last=False)
+                taker(offer)
+        finally:
+            self._is_serving = False
+
+
+def state_of(states: Sequence[State], *, set_up: int, quorum: int) -> State:
+    """What the workers are as one: ready when `quorum` of them were `set_up` once, for as long as any of them is."""
+    if set_up < quorum:
+        is_lost = states.count(State.SETUP_FAILED) > len(states) - quorum
+        return State.SETUP_FAILED if is_lost else State.STARTING
+    if State.READY in states:
+        return State.READY
+    return State.STARTING if State.STARTING in states else State.DEFUNCT

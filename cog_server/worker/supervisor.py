@@ -15,9 +15,13 @@ from datetime import datetime, timezone
 from cog import wire
 from cog.spec import PredictorSpec
 from cog_server.settings import Settings, worker_environment
+from cog_server.worker.devices import Place
 from cog_server.worker.process import Callbacks, WorkerProcess, describe_exit
 
 log = logging.getLogger("cog.server")
+
+# Takes text of the model: whose prediction it is of, if of one, and which of several workers it is from.
+OnText = Callable[[str, str | None, int | None], None]
 
 RESTART_WINDOW_S = 60.0
 _MAX_DELAY_S = 10.0
@@ -92,15 +96,20 @@ class WorkerLost:
 
 
 class WorkerUnavailable(Exception):
-    """There is no worker and there will be none; says why."""
+    """No worker is ready and none ever will be; says why."""
 
 
 class Supervisor:
-    """Owns at most one worker at a time. All methods belong to the event loop."""
+    """Owns at most one worker at a time. All methods belong to the event loop.
 
-    def __init__(self, settings: Settings, *, on_text: Callable[[str, str | None], None]) -> None:
+    `setup_s` is what the last worker took that got ready; one that replaces another, from the end of that.
+    """
+
+    def __init__(self, settings: Settings, place: Place, *, on_text: OnText) -> None:
+        self.place = place
         self.state = State.STARTING
         self.setup = SetupReport()
+        self.setup_s: float | None = None
         self.spec: PredictorSpec | None = None
         self.restarts = 0
         self.reason = "the model is starting"
@@ -108,7 +117,7 @@ class Supervisor:
         self._on_text = on_text
         self._worker: WorkerProcess | None = None
         self._jobs: dict[str, Job] = {}
-        self._changed = asyncio.Event()
+        self._began_s = time.monotonic()
         self._deaths: list[float] = []
         self._failed_starts = 0
         self._health: asyncio.Future[tuple[bool, str | None]] | None = None
@@ -119,6 +128,7 @@ class Supervisor:
         self._behind: set[Job] = set()
         self._batch: tuple[str, ...] = ()
         self._kill_reason: str | None = None
+        self._prefix = "" if place.is_alone else f"worker {place.index}: "
         self.listeners: list[Callable[[State], None]] = []
 
     async def start(self) -> None:
@@ -139,12 +149,10 @@ class Supervisor:
         """Whether there is a worker that takes predictions now."""
         return self.state is State.READY and self._kill_reason is None
 
-    async def wait_ready(self) -> None:
-        """Return when a worker is ready. Raises WorkerUnavailable if none will ever be."""
-        while not self.is_ready:
-            if self.state not in (State.STARTING, State.READY):
-                raise WorkerUnavailable(self.reason)
-            await self._changed.wait()
+    @property
+    def pid(self) -> int | None:
+        """The process id of the worker, None while there is none."""
+        return self._worker.pid if self._worker is not None else None
 
     def begin(self, job: Job, head: dict[str, object], body: bytes) -> None:
         """Give a prediction to the worker, which must be ready; its events go to the job until `end`.
@@ -255,7 +263,8 @@ class Supervisor:
         worker = WorkerProcess(Callbacks(self._on_message, self._on_raw_text, self._on_exit))
         command = [settings.python, "-m", "cog.worker", "--target", settings.target, "--mode", settings.mode]
         try:
-            await worker.spawn(command, folder=settings.folder, environment=worker_environment(settings))
+            environment = {**worker_environment(settings), **self.place.variables}
+            await worker.spawn(command, folder=settings.folder, environment=environment)
         except OSError as error:
             how = f"cannot be started with {settings.python}: {error.strerror or error}"
             if self.restarts:
@@ -313,8 +322,9 @@ class Supervisor:
             return
         self.setup.status = "succeeded"
         self.setup.completed_at = datetime.now(timezone.utc)
+        self.setup_s = time.monotonic() - self._began_s
         self._enter(State.READY, "")
-        log.info("the model is ready")
+        log.info("%sthe model is ready", self._prefix)
 
     def _on_raw_text(self, text: str) -> None:
         """Text from the pipe: of C code, child processes and threads, and everything that setup prints."""
@@ -329,7 +339,7 @@ class Supervisor:
         job = self._jobs.get(prediction_id) if prediction_id is not None else None
         if job is not None:
             job.on_log(text)
-        self._on_text(text, job.id if job else None)
+        self._on_text(text, job.id if job else None, None if self.place.is_alone else self.place.index)
 
     def _on_exit(self, code: int, was_oom: bool) -> None:
         self._worker = None
@@ -357,11 +367,12 @@ class Supervisor:
         recent = len(self._deaths)
         if recent > self._settings.max_restarts:
             self._enter(State.DEFUNCT, f"the worker ended {recent} times in {RESTART_WINDOW_S:.0f} s; the last {how}")
-            log.error("giving up: %s", self.reason)
+            log.error("%sgiving up: %s", self._prefix, self.reason)
             return
         self.restarts += 1
+        self._began_s = now
         self._enter(State.STARTING, f"the worker {how} and is being restarted")
-        log.warning("the worker %s; starting a new one", how)
+        log.warning("%sthe worker %s; starting a new one", self._prefix, how)
         # One that was ready is replaced at once; one that does not even get there is given time, ever more of it.
         delay_s = 0.0 if was_ready else min(0.1 * 2**self._failed_starts, _MAX_DELAY_S)
         task = asyncio.create_task(self._spawn_after(delay_s), name="cog-respawn")
@@ -381,13 +392,10 @@ class Supervisor:
         if self.restarts == 0:
             self.setup.status = "failed"
             self._enter(State.SETUP_FAILED, error)
-            log.error("setup failed: %s", error)
+            log.error("%ssetup failed: %s", self._prefix, error)
 
     def _enter(self, state: State, reason: str) -> None:
         self.state = state
         self.reason = reason
-        # Whoever waits for the old event wakes up; whoever comes now waits for the next change.
-        self._changed.set()
-        self._changed = asyncio.Event()
         for listener in self.listeners:
             listener(state)

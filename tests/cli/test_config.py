@@ -20,9 +20,20 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cog_cli.config import Build, Concurrency, Config, LoadedConfig, RunItem, SecretMount, find_config, load_config
+from cog_cli.config import (
+    Build,
+    Concurrency,
+    Config,
+    LoadedConfig,
+    RunItem,
+    SecretMount,
+    find_config,
+    grammar,
+    load_config,
+)
 from cog_cli.config.schema import cog_yaml_schema, schema_text
 from cog_cli.errors import CogError, ConfigError
+from cog_server.settings import MAX_WORKERS
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
@@ -235,6 +246,11 @@ REFUSED: list[tuple[str | bytes, str, str]] = [
     ("concurrency: {max: -3}\n" + GOOD, "concurrency.max", "at least 1"),
     ("concurrency: {max: 1.5}\n" + GOOD, "concurrency.max", "expected a whole number"),
     ("concurrency: {max: 99999999}\n" + GOOD, "concurrency.max", "at most 1,000,000"),
+    *(
+        (f"concurrency: {{workers: {value}}}\n" + GOOD, "concurrency.workers", "whole number from 1 to 64, or per_gpu")
+        for value in ("0", "65", "-1", "1.5", "true", "'2'", "per-gpu", "[2]", "99999999999999999999")
+    ),
+    ("concurrency: {workers: }\n" + GOOD, "concurrency.workers", "has no value"),
     # --- versions
     (
         "build: {python_version: 3.10}\n" + GOOD,
@@ -426,6 +442,11 @@ ACCEPTED: list[tuple[str, dict[str, Any], str]] = [
         "",
     ),
     ("concurrency: {max: 4, default_target: 2}\n" + GOOD, {"concurrency": {"max": 4}}, "ignored"),
+    (
+        "concurrency: {workers: per_gpu}\n" + GOOD,
+        {"concurrency": {"workers": "per_gpu"}},
+        "one worker without `gpu: true`",
+    ),
     ("name: x\n" + GOOD, {}, "ignored"),
     ("examples: [{input: {}}]\n" + GOOD, {}, "ignored"),
     ("model: r8.im/me/x\n" + GOOD, {"image": "r8.im/me/x"}, "used as `image`"),
@@ -784,7 +805,9 @@ CONFIGS = st.builds(
     predict=st.sampled_from(["predict.py:Predictor", "a/b-c.py:run", "m.n:P"]),
     train=st.none() | st.just("train.py:train"),
     image=st.none() | st.sampled_from(["me/x", "localhost:5000/x:1"]),
-    concurrency=st.none() | st.integers(1, 1000).map(lambda count: Concurrency(max=count)),
+    concurrency=st.none()
+    | st.integers(1, 1000).map(lambda count: Concurrency(max=count))
+    | st.sampled_from([1, 64, "per_gpu"]).map(lambda workers: Concurrency(workers=workers)),
     environment=st.lists(st.sampled_from(["A=1", "B= x ", "C=$x 'y' \"z\" #", "D="]), unique=True).map(tuple),
     build=st.builds(
         Build,
@@ -824,3 +847,7 @@ def test_a_dumped_config_loads_as_itself(config: Config) -> None:
 
     assert Config.model_validate(config.model_dump()) == config
     assert Config.model_validate_json(config.model_dump_json()) == config
+
+
+def test_the_server_takes_as_many_workers_as_a_cog_yaml_may_ask_for() -> None:
+    assert grammar.MAX_WORKERS == MAX_WORKERS

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -367,7 +368,20 @@ def user_variables(instructions: list[Instruction]) -> dict[str, str]:
 def test_concurrency_reaches_the_server() -> None:
     config = Config(predict=PREDICT, concurrency=Concurrency(max=7))
 
-    assert stage(read_dockerfile(dockerfile_of(config)), "model")[0].variables["COG_MAX_CONCURRENCY"] == "7"
+    variables = stage(read_dockerfile(dockerfile_of(config)), "model")[0].variables
+
+    assert variables["COG_MAX_CONCURRENCY"] == "7"
+    assert "COG_WORKERS" not in variables
+
+
+@pytest.mark.parametrize("workers", [3, "per_gpu"])
+def test_workers_reach_the_server(workers: int | Literal["per_gpu"]) -> None:
+    config = Config(predict=PREDICT, concurrency=Concurrency(workers=workers))
+
+    variables = stage(read_dockerfile(dockerfile_of(config)), "model")[0].variables
+
+    assert variables["COG_WORKERS"] == str(workers)
+    assert "COG_MAX_CONCURRENCY" not in variables
 
 
 # --- two stages ------------------------------------------------------------------------------------------------------

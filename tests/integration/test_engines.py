@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import httpx
@@ -148,6 +149,15 @@ def test_the_command_gives_the_same_output_on_each_engine(name: str, folder: Pat
 
     assert (answer.returncode, answer.stdout) == (0, "hello there\n"), answer.stderr
     assert "log of there" in answer.stderr
+
+
+def test_the_local_engine_starts_as_many_workers_as_the_project_asks_for(tmp_path: Path, cog: Cog) -> None:
+    (tmp_path / "cog.yaml").write_text('concurrency: {workers: 2}\npredict: "place.py:predict"\n')
+    (tmp_path / "place.py").write_text("import os\ndef predict() -> str:\n    return os.environ['COG_WORKERS']\n")
+
+    answer = cog("predict", "--engine", "local", "--python", sys.executable, folder=tmp_path)
+
+    assert (answer.returncode, answer.stdout) == (0, "2\n"), answer.stderr
 
 
 def test_a_token_in_the_environment_opens_the_model_that_it_closes(folder: Path, cog: Cog) -> None:

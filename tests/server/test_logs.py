@@ -119,6 +119,16 @@ def test_a_line_without_end_is_held_to_a_limit(capsys: pytest.CaptureFixture[str
     assert {line["trace_id"] for line in lines} == {"t"}
 
 
+def test_lines_of_several_workers_are_not_mixed(capsys: pytest.CaptureFixture[str]) -> None:
+    log = ModelLog("json")
+
+    for text, worker in (("loading ", 0), ("reading ", 1), ("weights\n", 0), ("tokens\n", 1)):
+        log.write(text, None, worker)
+
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["message"], line["worker"]) for line in lines] == [("loading weights", 0), ("reading tokens", 1)]
+
+
 def test_what_one_task_works_for_is_not_what_another_does() -> None:
     PREDICTION.set("here")
     found: list[str | None] = []

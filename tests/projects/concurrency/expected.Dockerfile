@@ -52,7 +52,8 @@ COPY --from=frozen /pip_freeze.txt /
 FROM packages AS model
 ENV COG_MAX_CONCURRENCY="32" \
     COG_PREDICT="predict.py:Predictor" \
-    COG_PYTHON="/usr/local/bin/python3"
+    COG_PYTHON="/usr/local/bin/python3" \
+    COG_WORKERS="2"
 EXPOSE 5000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20m CMD ["/opt/cog/venv/bin/python", "-m", "cog_server.probe"]
 ENTRYPOINT ["/opt/cog/venv/bin/dumb-init", "--single-child", "--"]
