@@ -238,7 +238,7 @@ class WorkerPool:
             return WorkerUnavailable(self.reason)
         found, least = None, self._slots_each
         for supervisor, taken in self._taken.items():
-            if taken < least and supervisor.state is State.READY:
+            if taken < least and supervisor.is_ready:
                 found, least = supervisor, taken
         if found is not None:
             self._taken[found] += 1

@@ -136,8 +136,8 @@ class Supervisor:
 
     @property
     def is_ready(self) -> bool:
-        """Whether there is a worker that takes predictions now."""
-        return self.state is State.READY
+        """Whether there is a worker that takes predictions now, and that nobody has begun to kill."""
+        return self.state is State.READY and self._kill_reason is None
 
     @property
     def pid(self) -> int | None:

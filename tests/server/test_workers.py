@@ -647,6 +647,20 @@ def test_a_coroutine_that_is_canceled_keeps_no_worker(tmp_path: Path, moment: st
     asyncio.run(go())
 
 
+def test_a_worker_that_is_being_killed_is_given_to_nobody(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with pool_of(tmp_path, 1) as pool:
+            [supervisor] = pool.supervisors
+            before = supervisor.pid
+
+            supervisor.kill("a test")
+
+            assert await asyncio.wait_for(pool.wait_lease(), 20) is supervisor
+            assert supervisor.pid not in (None, before)
+
+    asyncio.run(go())
+
+
 def test_who_waits_when_the_last_worker_is_gone_is_told(tmp_path: Path) -> None:
     async def go() -> None:
         async with pool_of(tmp_path, 1) as pool:
