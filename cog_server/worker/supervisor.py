@@ -16,6 +16,7 @@ from cog import wire
 from cog.spec import PredictorSpec
 from cog_server.settings import Settings, worker_environment
 from cog_server.worker.devices import Place
+from cog_server.worker.oom import OomKills
 from cog_server.worker.process import Callbacks, WorkerProcess, describe_exit
 
 log = logging.getLogger("cog.server")
@@ -95,7 +96,7 @@ class Supervisor:
     `setup_s` is what the last worker took that got ready; one that replaces another, from the end of that.
     """
 
-    def __init__(self, settings: Settings, place: Place, *, on_text: OnText) -> None:
+    def __init__(self, settings: Settings, place: Place, oom: OomKills, *, on_text: OnText) -> None:
         self.place = place
         self.state = State.STARTING
         self.setup = SetupReport()
@@ -104,6 +105,7 @@ class Supervisor:
         self.restarts = 0
         self.reason = "the model is starting"
         self._settings = settings
+        self._oom = oom
         self._on_text = on_text
         self._worker: WorkerProcess | None = None
         self._jobs: dict[str, Job] = {}
@@ -243,7 +245,7 @@ class Supervisor:
 
     async def _spawn(self) -> None:
         settings = self._settings
-        worker = WorkerProcess(Callbacks(self._on_message, self._on_raw_text, self._on_exit))
+        worker = WorkerProcess(Callbacks(self._on_message, self._on_raw_text, self._on_exit), self._oom)
         command = [settings.python, "-m", "cog.worker", "--target", settings.target, "--mode", settings.mode]
         try:
             environment = {**worker_environment(settings), **self.place.variables}

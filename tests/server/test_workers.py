@@ -19,6 +19,7 @@ import pytest
 
 from cog_server.settings import Settings, SettingsError, read_settings
 from cog_server.worker.devices import Place, devices_of, read_visible
+from cog_server.worker.oom import OomKills
 from cog_server.worker.pool import WorkerPool, state_of
 from cog_server.worker.supervisor import State, Supervisor, WorkerUnavailable
 from tests.server.conftest import REPOSITORY, Serve, Server, is_alive, serving, wait_until
@@ -282,6 +283,21 @@ def test_a_worker_that_is_given_up_leaves_the_other(serve: Serve) -> None:
     server.predict(do="exit")
     assert "exited with code 7" in server.wait_for("DEFUNCT")["reason"]
     assert server.http.post("/predictions", json={}).status_code == 503
+
+
+def test_each_kill_for_want_of_memory_is_one_workers(tmp_path: Path) -> None:
+    events = tmp_path / "memory.events"
+    events.write_text("low 0\noom 3\noom_kill 3\n")
+    kills = OomKills([tmp_path / "none", events])
+    began = kills.count()
+    assert not kills.claim(since=began)
+
+    events.write_text("oom 5\noom_kill 5\n")
+
+    assert [kills.claim(since=began) for _ in range(3)] == [True, True, False]
+    events.write_text("oom 6\noom_kill 6\n")  # A child of a model, which nobody claims.
+    assert not kills.claim(since=kills.count())
+    assert OomKills([tmp_path / "none"]).count() == 0
 
 
 # --- setup, health, the end
