@@ -494,10 +494,11 @@ def test_a_worker_for_each_gpu_that_nvidia_smi_lists(serve: Serve, tmp_path: Pat
 
 
 def test_per_gpu_without_a_gpu_is_one_worker_and_a_warning(serve: Serve, tmp_path: Path) -> None:
-    server = serve(LOOK, environment={"COG_WORKERS": "per_gpu", **with_smi(tmp_path, "exit 9")})
+    server = serve(LOOK, environment={"COG_WORKERS": "per_gpu", **with_smi(tmp_path, "echo No devices; exit 9")})
 
     assert seen(server) == ["unset"]
     assert "no GPU is visible" in server.log.read_text()
+    assert "nvidia-smi fails, so no GPU is counted: No devices" in server.log.read_text()
 
 
 def test_the_server_answers_and_ends_while_nvidia_smi_hangs(serve: Serve, tmp_path: Path) -> None:
