@@ -152,16 +152,19 @@ async def look(*, driver_file: Path = _DRIVER_FILE, timeout_s: float = QUERY_TIM
 
 
 async def list_gpus(*, timeout_s: float = QUERY_TIMEOUT_S) -> tuple[str, ...]:
-    """The indexes of the GPUs that nvidia-smi lists: none without it, and if it fails or hangs."""
+    """The indexes of the GPUs that nvidia-smi lists: none without it; none and a warning if it fails or hangs."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()
     try:
         code, text = await output_of([program, "--query-gpu=index", "--format=csv,noheader"], timeout_s)
-    except (OSError, asyncio.TimeoutError):
+    except (OSError, asyncio.TimeoutError) as error:
+        code, text = -1, f"no answer ({type(error).__name__})"
+    if code != 0:
+        log.warning("GPU: nvidia-smi fails, so no GPU is counted: %s", text.strip()[:300])
         return ()
     # Other lines, such as warnings, are none.
-    return tuple(re.findall(r"^\s*([0-9]+)\s*$", text, re.MULTILINE)) if code == 0 else ()
+    return tuple(re.findall(r"^\s*([0-9]+)\s*$", text, re.MULTILINE))
 
 
 def _gpu(row: list[str]) -> Gpu:

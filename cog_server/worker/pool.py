@@ -13,6 +13,7 @@ from cog.spec import PredictorSpec
 from cog_server.gpu import list_gpus
 from cog_server.settings import Settings
 from cog_server.worker.devices import Place, devices_of, read_visible
+from cog_server.worker.oom import OomKills
 from cog_server.worker.supervisor import (
     MAX_SETUP_LOG_CHARS,
     OnText,
@@ -138,7 +139,8 @@ class WorkerPool:
         if workers == "per_gpu" and not visible:
             log.warning("workers: per_gpu, but no GPU is visible here; there is one worker")
         places = [Place(index, len(groups), devices) for index, devices in enumerate(groups)]
-        self.supervisors = tuple(Supervisor(self._settings, place, on_text=self._on_text) for place in places)
+        oom = OomKills()
+        self.supervisors = tuple(Supervisor(self._settings, place, oom, on_text=self._on_text) for place in places)
         self._taken = dict.fromkeys(self.supervisors, 0)
         for supervisor in self.supervisors:
             supervisor.listeners.append(functools.partial(self._on_change, supervisor))

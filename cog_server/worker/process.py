@@ -18,19 +18,19 @@ from pydantic_core import from_json
 
 from cog import wire
 from cog_server.json_pieces import encode_json
+from cog_server.worker.oom import OomKills
 
 # How long a dead worker's last messages may take to arrive; they lie in the kernel already.
 _DRAIN_S = 1.0
 # What one call may read of the text, so that a flood of it leaves time for everything else. A pipe holds 64 KiB.
 _MAX_READS = 4
-_OOM_FILES = (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control"))
 
 
 @dataclass(frozen=True)
 class Callbacks:
     """Whom a worker tells what: all are called on the event loop, `on_exit` last and exactly once.
 
-    `on_exit` gets the exit code, negative for a signal, and whether the kernel's OOM killer struck meanwhile.
+    `on_exit` gets the exit code, negative for a signal, and whether the kernel's OOM killer sent it.
     """
 
     on_message: Callable[[wire.Message], None]
@@ -41,22 +41,23 @@ class Callbacks:
 class WorkerProcess:
     """A worker in a session of its own, with a socket for messages and one pipe for stdout and stderr."""
 
-    def __init__(self, callbacks: Callbacks) -> None:
+    def __init__(self, callbacks: Callbacks, oom: OomKills) -> None:
         self._callbacks = callbacks
+        self._oom = oom
         self._process: asyncio.subprocess.Process | None = None
         self._guard: asyncio.subprocess.Process | None = None
         self._transport: asyncio.Transport | None = None
         self._text_fd = -1
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._watch: asyncio.Task[None] | None = None
-        self._oom_kills = 0
+        self._oom_count = 0
         self._end_of_stream: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def spawn(self, command: list[str], *, folder: Path, environment: Mapping[str, str]) -> None:
         """Start `command` with `--fd N` added. Raises OSError if it cannot be started."""
         ours, theirs = socket.socketpair()
         text_fd, their_text_fd = os.pipe()
-        self._oom_kills = _oom_kills()
+        self._oom_count = self._oom.count()
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *command,
@@ -167,7 +168,8 @@ class WorkerProcess:
         self._close_text()
         if self._transport is not None:
             self._transport.close()
-        self._callbacks.on_exit(code, _oom_kills() > self._oom_kills)
+        was_oom = code == -signal.SIGKILL and self._oom.claim(since=self._oom_count)
+        self._callbacks.on_exit(code, was_oom)
 
     def _close_text(self) -> None:
         if self._text_fd >= 0:
@@ -229,17 +231,3 @@ def describe_exit(code: int, *, was_oom: bool) -> str:
     if -code == signal.SIGKILL:
         hint = ": out of memory, says the kernel" if was_oom else ", probably out of memory"
     return f"was killed by signal {-code} ({name}){hint}"
-
-
-def _oom_kills() -> int:
-    """How often the kernel has killed for want of memory in this container, or wherever we are; 0 if it does not say.
-
-    Source: `oom_kill` of memory.events, docs.kernel.org/admin-guide/cgroup-v2.html; memory.oom_control in version 1.
-    """
-    for path in _OOM_FILES:
-        with contextlib.suppress(OSError, ValueError):
-            for line in path.read_text().splitlines():
-                name, _, number = line.partition(" ")
-                if name == "oom_kill":
-                    return int(number)
-    return 0

@@ -16,6 +16,7 @@ from cog import wire
 from cog.spec import PredictorSpec
 from cog_server.settings import Settings, worker_environment
 from cog_server.worker.devices import Place
+from cog_server.worker.oom import OomKills
 from cog_server.worker.process import Callbacks, WorkerProcess, describe_exit
 
 log = logging.getLogger("cog.server")
@@ -105,7 +106,7 @@ class Supervisor:
     `setup_s` is what the last worker took that got ready; one that replaces another, from the end of that.
     """
 
-    def __init__(self, settings: Settings, place: Place, *, on_text: OnText) -> None:
+    def __init__(self, settings: Settings, place: Place, oom: OomKills, *, on_text: OnText) -> None:
         self.place = place
         self.state = State.STARTING
         self.setup = SetupReport()
@@ -114,6 +115,7 @@ class Supervisor:
         self.restarts = 0
         self.reason = "the model is starting"
         self._settings = settings
+        self._oom = oom
         self._on_text = on_text
         self._worker: WorkerProcess | None = None
         self._jobs: dict[str, Job] = {}
@@ -146,7 +148,7 @@ class Supervisor:
 
     @property
     def is_ready(self) -> bool:
-        """Whether there is a worker that takes predictions now."""
+        """Whether there is a worker that takes predictions now, and that nobody has begun to kill."""
         return self.state is State.READY and self._kill_reason is None
 
     @property
@@ -260,7 +262,7 @@ class Supervisor:
 
     async def _spawn(self) -> None:
         settings = self._settings
-        worker = WorkerProcess(Callbacks(self._on_message, self._on_raw_text, self._on_exit))
+        worker = WorkerProcess(Callbacks(self._on_message, self._on_raw_text, self._on_exit), self._oom)
         command = [settings.python, "-m", "cog.worker", "--target", settings.target, "--mode", settings.mode]
         try:
             environment = {**worker_environment(settings), **self.place.variables}

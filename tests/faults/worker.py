@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import signal
@@ -10,7 +11,7 @@ import time
 from typing import Any
 
 from tests.faults.lab import Lab, during, end_of, fault, percentiles, rss_mib, submit, time_to, wait_started
-from tests.server.conftest import is_alive, wait_until
+from tests.server.conftest import Server, client_of, is_alive, wait_until
 from tests.server.test_streams import streaming
 
 # What it does, it is told; what it gives back is the caller's own token.
@@ -111,6 +112,57 @@ def kills(lab: Lab, size: int) -> str:
         f"{size} kills among {len(ends)} predictions: 0 lost, 0 duplicate ends, {failed} failed with the reason, "
         f"0 leaked fds; kill to READY {percentiles(times)}"
     )
+
+
+@fault(
+    "A20", "two workers, kill -9 of one at random moments, under load: the other's predictions are untouched", size=200
+)
+def kills_of_one_of_two(lab: Lab, size: int) -> str:
+    source = """
+        class Predictor(BasePredictor):
+            def predict(self, token: str = "", seconds: float = 0.0) -> str:
+                print(os.environ["COG_WORKER_INDEX"])
+                time.sleep(seconds)
+                return token
+        """
+    ends: list[dict[str, Any]] = []
+    times, refused = [], 0
+    numbers = itertools.count()
+
+    def load(stop: threading.Event) -> None:
+        with client_of(server.url) as http:
+            while not stop.is_set():
+                token = f"t{next(numbers)}"
+                given = {"input": {"token": token, "seconds": lab.chance.random() * 0.02}}
+                ends.append({**http.post("/predictions", json=given).json(), "token": token})
+
+    with lab.server(source, COG_WORKERS="2") as server:
+        [kept, _] = server.health()["workers"]
+        with during(load, times=4):
+            for _ in range(size):
+                victim = server.health()["workers"][1]["pid"]
+                time.sleep(lab.chance.random() * 0.05)
+                os.kill(victim, signal.SIGKILL)
+                wait_until(lambda victim=victim: not is_alive(victim), "it lives")  # type: ignore[misc]
+                refused += server.http.get("/readyz").status_code != 200
+                times.append(time_to(functools.partial(_is_back, server, victim), "no new worker"))
+        assert server.health()["workers"][0] == kept, "the other one is as it was"
+    failed = [end for end in ends if end["status"] != "succeeded"]
+    for end in failed:
+        assert "killed by signal 9" in end["error"], end
+        assert "0" not in end["logs"].split(), end
+    assert all(end["output"] == end["token"] for end in ends if end["status"] == "succeeded")
+    assert len(failed) <= size
+    assert refused == 0
+    return (
+        f"{size} kills among {len(ends)} predictions: {len(failed)} of the killed worker failed with the reason, 0 of the "
+        f"other, READY throughout; kill to a new worker {percentiles(times)}"
+    )
+
+
+def _is_back(server: Server, before: int) -> bool:
+    worker = server.health()["workers"][1]
+    return bool(worker["state"] == "READY" and worker["pid"] != before)
 
 
 @fault("A5", "MemoryError: failed, the worker stays", size=20)

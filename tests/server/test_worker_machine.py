@@ -64,6 +64,7 @@ class Machine(RuleBasedStateMachine):
     """One server for all runs, until a run ends it; every run begins and ends with an idle one."""
 
     source = ONE_SLOT
+    workers = 1
     stack: contextlib.ExitStack | None = None
     server: Server
 
@@ -81,11 +82,19 @@ class Machine(RuleBasedStateMachine):
         self.kinds: dict[str, str] = {}
         self.ends: dict[str, Any] = {}
         self.is_stopped = False
+        # READY says that one of several workers is: the others may be on their way.
+        wait_until(self._has_all_workers, "a worker is missing")
         self.before = Footprint.of(self.server)
+
+    def _has_all_workers(self) -> bool:
+        health = self.server.health()
+        return all(each["state"] == "READY" for each in health.get("workers", [{"state": health["status"]}]))
 
     def _start(self) -> Server:
         type(self).start = self._serve if hasattr(self, "_serve") else type(self).start
-        server = type(self).start(self.source, environment={**SHORT, "COG_DRAIN_TIMEOUT": "0.5"})
+        server = type(self).start(
+            self.source, environment={**SHORT, "COG_DRAIN_TIMEOUT": "0.5", "COG_WORKERS": str(self.workers)}
+        )
         server.predict_quietly()
         return server
 
@@ -228,6 +237,18 @@ class MachineOfFour(Machine):
     start = None
 
 
+class MachineOfTwoWorkers(Machine):
+    workers = 2
+    stack = None
+    start = None
+
+    @rule(which=st.integers(0, 1))
+    def kill_worker(self, which: int) -> None:
+        for worker in self.server.worker_pids()[which : which + 1]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+
+
 _RUNS = settings(
     max_examples=examples(4),
     stateful_step_count=15,
@@ -242,6 +263,10 @@ def test_one_slot() -> None:
 
 def test_four_slots() -> None:
     _run(MachineOfFour)
+
+
+def test_two_workers() -> None:
+    _run(MachineOfTwoWorkers)
 
 
 def _run(machine: type[Machine]) -> None:

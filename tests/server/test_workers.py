@@ -19,6 +19,7 @@ import pytest
 
 from cog_server.settings import Settings, SettingsError, read_settings
 from cog_server.worker.devices import Place, devices_of, read_visible
+from cog_server.worker.oom import OomKills
 from cog_server.worker.pool import WorkerPool, state_of
 from cog_server.worker.supervisor import State, Supervisor, WorkerUnavailable
 from tests.server.conftest import REPOSITORY, Serve, Server, is_alive, serving, wait_until
@@ -284,6 +285,21 @@ def test_a_worker_that_is_given_up_leaves_the_other(serve: Serve) -> None:
     assert server.http.post("/predictions", json={}).status_code == 503
 
 
+def test_each_kill_for_want_of_memory_is_one_workers(tmp_path: Path) -> None:
+    events = tmp_path / "memory.events"
+    events.write_text("low 0\noom 3\noom_kill 3\n")
+    kills = OomKills([tmp_path / "none", events])
+    began = kills.count()
+    assert not kills.claim(since=began)
+
+    events.write_text("oom 5\noom_kill 5\n")
+
+    assert [kills.claim(since=began) for _ in range(3)] == [True, True, False]
+    events.write_text("oom 6\noom_kill 6\n")  # A child of a model, which nobody claims.
+    assert not kills.claim(since=kills.count())
+    assert OomKills([tmp_path / "none"]).count() == 0
+
+
 # --- setup, health, the end
 
 HALF_BROKEN = """
@@ -478,10 +494,11 @@ def test_a_worker_for_each_gpu_that_nvidia_smi_lists(serve: Serve, tmp_path: Pat
 
 
 def test_per_gpu_without_a_gpu_is_one_worker_and_a_warning(serve: Serve, tmp_path: Path) -> None:
-    server = serve(LOOK, environment={"COG_WORKERS": "per_gpu", **with_smi(tmp_path, "exit 9")})
+    server = serve(LOOK, environment={"COG_WORKERS": "per_gpu", **with_smi(tmp_path, "echo No devices; exit 9")})
 
     assert seen(server) == ["unset"]
     assert "no GPU is visible" in server.log.read_text()
+    assert "nvidia-smi fails, so no GPU is counted: No devices" in server.log.read_text()
 
 
 def test_the_server_answers_and_ends_while_nvidia_smi_hangs(serve: Serve, tmp_path: Path) -> None:
@@ -643,6 +660,20 @@ def test_a_coroutine_that_is_canceled_keeps_no_worker(tmp_path: Path, moment: st
                 pool.give_back(worker)
 
             assert await asyncio.wait_for(pool.wait_lease(), 5) is worker
+
+    asyncio.run(go())
+
+
+def test_a_worker_that_is_being_killed_is_given_to_nobody(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with pool_of(tmp_path, 1) as pool:
+            [supervisor] = pool.supervisors
+            before = supervisor.pid
+
+            supervisor.kill("a test")
+
+            assert await asyncio.wait_for(pool.wait_lease(), 20) is supervisor
+            assert supervisor.pid not in (None, before)
 
     asyncio.run(go())
 
