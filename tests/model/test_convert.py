@@ -11,6 +11,8 @@ from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple, Union
 
 import pydantic
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import cog
 from cog.annotations import type_spec
@@ -204,3 +206,10 @@ def test_a_text_in_the_place_of_a_file_is_its_path(tmp_path: pathlib.Path) -> No
 
     assert (one.body, one.files) == (b"null", [([], str(file))])
     assert (many.body, many.files) == (b"[null]", [([0], str(file))])
+
+
+@given(st.lists(st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=3), max_size=20))
+def test_a_long_text_is_encoded_as_a_short_one_is(parts: List[str]) -> None:
+    text = ("x" * 1100).join(parts)
+
+    assert json.loads(encode_output(text, "").body) == text
