@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from starlette.responses import Response
@@ -13,6 +14,7 @@ Taker = Callable[[bytes, "Exchange"], bool]
 
 _MAX_HEADS = 256
 _MAX_HEAD_BYTES = 2048
+_MAX_BODY_BYTES = 1024 * 1024
 _END = b"\r\n\r\n"
 
 
@@ -65,32 +67,44 @@ class Exchange:
             self.leave()
 
 
+@dataclass(frozen=True)
+class Known:
+    """A head that came before: its own length and that of the body behind it, and who takes the request."""
+
+    head_bytes: int
+    body_bytes: int
+    taker: Taker
+
+
 class Heads:
-    """Heads of requests that came before, to the letter, with the size of their bodies and their taker.
+    """Heads of requests that came before, to the letter.
 
     A client that keeps its connection sends the same head again and again: it need not be parsed again. Only what was
-    parsed, and found to be fit for it, gets in here; a few hundred at most.
+    parsed, and found to be fit for it, gets in here; a few hundred at most, with bodies of a megabyte at most.
     """
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
-        self._known: dict[bytes, tuple[int, Taker]] = {}
+        self._known: dict[bytes, Known] = {}
 
-    def find(self, data: bytes) -> tuple[bytes, Taker] | None:
-        """The body and the taker of the one whole request that `data` is, if its head is known."""
-        end = data.find(_END) + len(_END)
-        known = self._known.get(data[:end])
-        if known is None or len(data) - end != known[0]:
-            return None
-        return data[end:], known[1]
+    def find(self, data: bytes) -> Known | None:
+        """What is known of the head at the beginning of `data`."""
+        return self._known.get(head_of(data))
 
-    def learn(self, data: bytes, scope: Any, body_bytes: int) -> None:
-        """Remember the head of the request that `data` is, of which this scope was made, if it has a taker."""
-        end = data.find(_END) + len(_END)
-        if end > _MAX_HEAD_BYTES or len(data) - end != body_bytes:
+    def learn(self, head: bytes, scope: Any, body_bytes: int) -> None:
+        """Remember a head, from which this scope was made, if requests that begin so have a taker."""
+        # Lines that end otherwise may have ended the head earlier.
+        is_plain = head.count(b"\n") == head.count(b"\r\n")
+        if not is_plain or not 0 < len(head) <= _MAX_HEAD_BYTES or body_bytes > _MAX_BODY_BYTES:
             return
         taker = self._lane(scope)
-        if taker is not None:
+        if taker is not None and dict(scope["headers"]).get(b"content-length") == b"%d" % body_bytes:
             if len(self._known) >= _MAX_HEADS:
                 self._known.clear()
-            self._known[data[:end]] = (body_bytes, taker)
+            self._known[head] = Known(len(head), body_bytes, taker)
+
+
+def head_of(data: bytes) -> bytes:
+    """The head of the request that begins with `data`, with the empty line at its end; b"" if that has not come yet."""
+    end = data.find(_END, 0, _MAX_HEAD_BYTES)
+    return data[: end + len(_END)] if end >= 0 else b""

@@ -20,7 +20,7 @@ import httptools
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from cog_server.exchange import Exchange, Heads, Lane, Taker
+from cog_server.exchange import Exchange, Heads, Known, Lane, Taker, head_of
 from cog_server.routes.answers import is_plain, problem
 from cog_server.routes.extensions import ANSWER, LEAVE
 from cog_server.settings import Settings
@@ -35,6 +35,8 @@ BYTES_PER_PIECE = 64
 _BYTES_PER_BODY_SECOND = 1024 * 1024
 # How long a client may go on sending after it was refused: closing at once would destroy the answer on its way.
 _LINGER_S = 2.0
+# How long the body of a request with a known head may take before it is parsed as others are.
+_COLLECT_S = 1.0
 # Connections over the cap that may wait for their answer; what comes on top is closed without one.
 _SPARE_CONNECTIONS = 64
 _OTHER_FILES = 64
@@ -125,9 +127,11 @@ class LimitedProtocol(HttpToolsProtocol):
     # uvicorn's would be slower too: 2 microseconds per request.
     __slots__ = (
         "_body_bytes",
-        "_data",
+        "_collected",
         "_exchange",
         "_fed_bytes",
+        "_head",
+        "_known",
         "_leaving",
         "_may_be_large",
         "_phase",
@@ -152,7 +156,11 @@ class LimitedProtocol(HttpToolsProtocol):
         self._unsent_bytes = 0
         self._unsent_since = 0.0
         self._leaving: list[Callable[[], None]] = []
-        self._data = b""
+        # The head of the request that is parsed, if it is short and came at once.
+        self._head = b""
+        # What there is of a request whose head is known, until the rest of its body has come.
+        self._known: Known | None = None
+        self._collected = bytearray()
         self._exchange: Exchange | None = None
 
     def check(self, now: float) -> None:
@@ -168,6 +176,8 @@ class LimitedProtocol(HttpToolsProtocol):
                 self._since = now  # It is we who do not read.
             elif waited_s > self.limits.body_s + self._body_bytes / _BYTES_PER_BODY_SECOND:
                 self._refuse(408, f"the body did not come within {self.limits.body_s:g} seconds and 1 s per MiB")
+        elif self._known is not None and waited_s > _COLLECT_S:
+            self._parse_collected()
         elif waited_s > self._patience_s():
             self.transport.close()
         self._check_sending(now)
@@ -254,12 +264,60 @@ class LimitedProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         if self._phase is _ENDED:
             return
-        self._data = b""
+        if self._known is not None:
+            self._collect(self._known, data)
+            return
+        self._head = b""
         if self._phase is _IDLE or self.scope is None:
             # It begins with a request.
-            if self._exchange_of(data):
+            known = self.heads.find(data)
+            if known is not None and self._is_free():
+                self._collect(known, data)
                 return
-            self._data = data
+            self._head = head_of(data)
+        self._parse(data)
+
+    def _is_free(self) -> bool:
+        """Whether nothing has to be answered first."""
+        return (self.cycle is None or self.cycle.response_complete) and not self.flow.write_paused
+
+    def _collect(self, known: Known, data: bytes) -> None:
+        """Take what there is of a request with a known head; have it answered without ASGI once it is whole."""
+        if self._known is not None:
+            self._collected += data
+            data = bytes(self._collected) if len(self._collected) >= known.head_bytes + known.body_bytes else b""
+        elif len(data) < known.head_bytes + known.body_bytes:
+            self._known, self._since = known, self.loop.time()
+            self._collected += data
+            data = b""
+        if not data:
+            return
+        self._known = None
+        self._collected.clear()
+        if len(data) > known.head_bytes + known.body_bytes or not self._exchange_of(known, data):
+            self._parse(data)
+
+    def _parse_collected(self) -> None:
+        """The rest is long in coming: have it parsed, as what comes slowly is."""
+        data = bytes(self._collected)
+        self._known = None
+        self._collected.clear()
+        self._parse(data)
+
+    def _exchange_of(self, known: Known, data: bytes) -> bool:
+        """Have a request answered without ASGI, if its taker takes it."""
+        if self._exchange is None:
+            self._exchange = Exchange(self._write_answer)
+        self._exchange.begin()
+        before, self.cycle = self.cycle, self._exchange  # type: ignore[assignment]  # as much of one as is needed
+        phase, self._phase = self._phase, _IDLE
+        if known.taker(data[known.head_bytes :], self._exchange):
+            return True
+        self._exchange.response_complete = True
+        self.cycle, self._phase = before, phase
+        return False
+
+    def _parse(self, data: bytes) -> None:
         if self._phase is _IDLE:
             self._phase = _HEADERS
             self._since = self.loop.time()
@@ -284,23 +342,6 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         # Also of one that begins behind another: from here on the parser is inside it.
         self._phase = _HEADERS
-
-    def _exchange_of(self, data: bytes) -> bool:
-        """Have a request answered without ASGI, if it is one of those that are, and nothing is to be answered first."""
-        found = self.heads.find(data)
-        if found is None or (self.cycle is not None and not self.cycle.response_complete) or self.flow.write_paused:
-            return False
-        body, taker = found
-        if self._exchange is None:
-            self._exchange = Exchange(self._write_answer)
-        self._exchange.begin()
-        before, self.cycle = self.cycle, self._exchange  # type: ignore[assignment]  # as much of one as is needed
-        phase, self._phase = self._phase, _IDLE
-        if taker(body, self._exchange):
-            return True
-        self._exchange.response_complete = True
-        self.cycle, self._phase = before, phase
-        return False
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
@@ -342,9 +383,9 @@ class LimitedProtocol(HttpToolsProtocol):
             return  # It asked for an upgrade, see `_feed`.
         self._phase = _IDLE
         super().on_message_complete()
-        if self._data:
-            self.heads.learn(self._data, self.cycle.scope, self._body_bytes)
-            self._data = b""
+        if self._head:
+            self.heads.learn(self._head, self.cycle.scope, self._body_bytes)
+            self._head = b""
         if self.cycle.response_complete and self.timeout_keep_alive_task is None:
             # It was answered before its body had come, and uvicorn's own timer was ended by the body.
             handler = self.timeout_keep_alive_handler

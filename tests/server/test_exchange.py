@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +18,7 @@ from cog_server.exchange import Heads
 from cog_server.fast_path import FastPath
 from cog_server.settings import Settings
 from tests.server.conftest import Serve, Server, serving, wait_until
+from tests.server.connection import Client
 
 SOURCE = """
     class Predictor(BasePredictor):
@@ -37,56 +37,6 @@ SOURCE = """
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serving(tmp_path_factory.mktemp("exchange")) as start:
         yield start(SOURCE, environment={"COG_MAX_QUEUE": "3"})
-
-
-class Client:
-    """A connection on which the same head is sent again and again, whatever the body says."""
-
-    def __init__(self, server: Server, path: str = "/predictions") -> None:
-        host, port = server.url.removeprefix("http://").split(":")
-        self.socket = socket.create_connection((host, int(port)), timeout=20)
-        self._path = path
-        self._got = b""
-
-    def __enter__(self) -> Client:
-        # So that the head is known: by more than one connection, one of which is this.
-        self.ask({"input": {}} if self._path == "/predictions" else {})
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.socket.close()
-
-    def request(self, value: Any) -> bytes:
-        # White space makes every body as long as any other: the heads must not differ in Content-Length.
-        body = json.dumps(value).encode().ljust(400)
-        head = f"POST {self._path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
-        return head.encode() + b"\r\n\r\n" + body
-
-    def ask(self, value: Any) -> tuple[int, dict[str, Any]]:
-        self.socket.sendall(self.request(value))
-        return self.answer()
-
-    def answer(self) -> tuple[int, dict[str, Any]]:
-        status, _, body = self.whole_answer()
-        return status, json.loads(body)
-
-    def whole_answer(self) -> tuple[int, dict[bytes, bytes], bytes]:
-        while b"\r\n\r\n" not in self._got:
-            self._receive()
-        head, _, rest = self._got.partition(b"\r\n\r\n")
-        first, *lines = head.split(b"\r\n")
-        headers = dict(line.split(b": ", 1) for line in lines)
-        size = int(headers[b"content-length"])
-        while len(rest) < size:
-            self._receive()
-            rest = self._got.partition(b"\r\n\r\n")[2]
-        self._got = rest[size:]
-        return int(first.split()[1]), headers, rest[:size]
-
-    def _receive(self) -> None:
-        data = self.socket.recv(1 << 16)
-        assert data, f"closed after {self._got!r}"
-        self._got += data
 
 
 def of_status(server: Server, status: str) -> list[dict[str, Any]]:
@@ -234,6 +184,34 @@ def test_a_request_in_pieces_is_put_together(server: Server, cut: int) -> None:
     assert [(status, document["output"]) for status, document in (first, second)] == [(200, "hello pieces")] * 2
 
 
+def test_a_body_that_comes_slowly_is_read_to_its_end(server: Server) -> None:
+    with Client(server) as client:
+        request = client.request({"input": {"text": "slow"}})
+        for start in range(0, len(request), 100):
+            client.socket.sendall(request[start : start + 100])
+            time.sleep(0.6)
+        status, document = client.answer()
+
+    assert (status, document["output"]) == (200, "hello slow")
+
+
+def test_a_large_body_is_read_whole(server: Server) -> None:
+    with Client(server) as client:
+        for size in (300, 100_000, 100_000, 900_000, 900_000, 2_000_000, 2_000_000):
+            text = "x" * size
+            status, document = client.ask({"input": {"text": text}})
+            assert (status, document["output"]) == (200, "hello " + text)
+
+
+def test_a_client_that_leaves_in_the_middle_of_a_body_leaves_nothing(server: Server) -> None:
+    with Client(server) as client:
+        client.socket.sendall(client.request({"input": {"text": "middle"}})[:200])
+        time.sleep(0.1)
+
+    assert server.predict(text="f")["output"] == "hello f"
+    assert all(each["input"] != {"text": "middle"} for each in server.http.get("/predictions").json()["results"])
+
+
 @pytest.mark.parametrize("before", [b"", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"], ids=["first", "pipelined"])
 @pytest.mark.parametrize("is_head", [False, True], ids=["body", "head"])
 def test_a_request_inside_another_one_is_not_taken_for_one(server: Server, before: bytes, *, is_head: bool) -> None:
@@ -329,12 +307,24 @@ def test_only_plain_heads_are_taken(more: dict[str, Any], *, is_taken: bool) -> 
 
 def test_heads_are_known_to_the_letter_and_not_without_end() -> None:
     heads = Heads(lambda scope: lambda body, exchange: True)
+    two = {"headers": [(b"content-length", b"2")]}
     for number in range(1000):
-        heads.learn(b"%d\r\n\r\n{}" % number, {}, 2)
+        heads.learn(b"%d\r\n\r\n" % number, two, 2)
+    heads.learn(b"a\r\n\r\n", two, 3)
+    heads.learn(b"b\n\nc\r\n\r\n", two, 2)
+    heads.learn(b"d\r\n\r\n", {"headers": [(b"content-length", b"2000000")]}, 2_000_000)
+    heads.learn(b"", two, 2)
 
+    assert heads.find(b"999\r\n\r\n[]") == heads.find(b"999\r\n\r\n")
     assert heads.find(b"999\r\n\r\n[]") is not None
-    assert heads.find(b"0\r\n\r\n[]") is None
-    assert heads.find(b"999\r\n\r\n[1]") is None
-    assert heads.find(b"999 \r\n\r\n[]") is None
-    assert heads.find(b"999\r\n\r\n") is None
-    assert heads.find(b"") is None
+    for unknown in (
+        b"0\r\n\r\n[]",
+        b"999 \r\n\r\n[]",
+        b"999\r\n",
+        b"a\r\n\r\n",
+        b"b\n\nc\r\n\r\n",
+        b"d\r\n\r\n",
+        b"",
+        b"[]",
+    ):
+        assert heads.find(unknown) is None
