@@ -9,11 +9,12 @@ import struct
 from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Union
 
 # Server to worker.
-# head: id, folder, context, max_output, files (their places), traceparent (if there is one); body: the input as a JSON
-# object, files as local paths
+# head: id, folder, max_output, and where there are any: context, files (their places), traceparent; body: the input as
+# a JSON object, files as local paths
 PREDICT = b"P"
 CANCEL = b"C"  # head: id
 HEALTH = b"H"  # head: id
+READ = b"R"  # what lay in the pipe at the end of a prediction was read; where one runs after the other
 STOP = b"S"
 
 # Worker to server.
@@ -57,7 +58,7 @@ class FrameReader:
 
     def __init__(self, decode: Optional[Callable[[bytes], Any]] = None) -> None:
         self._buffer = bytearray()
-        self._decode = decode or _decode_line
+        self._decode = decode or decode_json
 
     def feed(self, data: bytes) -> Iterator[Message]:
         """Add `data` and give every message that is complete now."""
@@ -92,10 +93,12 @@ def _end_of(data: Union[bytes, bytearray], start: int) -> Optional[int]:
     return end if end <= len(data) else None
 
 
-def _decode_line(line: bytes) -> Any:
-    return _decode(line.decode())
-
-
-# Made once: json.loads() and json.dumps() look at their arguments for a while before they call these.
-_decode = json.JSONDecoder().decode
+# What json.loads() and json.dumps() come down to for text without white space around it; they look at their arguments,
+# and make a decoder or an encoder, for a while before that.
+_scan = json.JSONDecoder().raw_decode
 _encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def decode_json(text: bytes) -> Any:
+    """The value of JSON that this room's encoders wrote: UTF-8, with no white space around it."""
+    return _scan(text.decode())[0]

@@ -99,6 +99,7 @@ class _Entry:
     is_stopping: bool = False
     failure: str | None = None
     bad_output: str | None = None
+    may_queue: bool = False
     is_running: bool = False
     is_ending: bool = False
     storing: asyncio.Task[StoredOutput] | None = None
@@ -166,8 +167,7 @@ class JobRunner:
             return None
         prediction = self._admit(shape, given)
         entry = self._enter(_Entry(prediction, self._files.files_of(prediction.id)))
-        entry.taker = partial(self._begin_now, entry)
-        self._pool.lease(entry.taker)
+        self._queue(entry)
         return prediction
 
     async def submit(self, request: Request, *, is_detached: bool = False) -> Prediction:
@@ -310,7 +310,11 @@ class JobRunner:
         if entry.is_stopping or entry.is_ending:
             return
         entry.is_stopping, entry.failure = True, failure
-        if entry.is_running and entry.worker is not None:
+        if entry.is_running and entry.prediction.status is Status.STARTING:
+            # The worker will pass over it.
+            self._leave_worker(entry)
+            self._conclude(entry, _stopped(entry))
+        elif entry.is_running and entry.worker is not None:
             entry.worker.cancel(entry.prediction.id)
             grace_s = self._settings.cancel_grace_s
             entry.timers.append(asyncio.get_running_loop().call_later(grace_s, self._escalate, entry))
@@ -404,16 +408,20 @@ class JobRunner:
 
     # Without one.
 
+    def _queue(self, entry: _Entry, *, is_first: bool = False) -> None:
+        entry.taker = partial(self._begin_now, entry)
+        self._pool.lease(entry.taker, is_first=is_first, may_queue=True)
+
     def _begin_now(self, entry: _Entry, worker: Supervisor | WorkerUnavailable) -> None:
         entry.taker = None
         if isinstance(worker, WorkerUnavailable):
             self._conclude(entry, _Outcome(Status.FAILED, str(worker)))
             return
-        entry.worker = worker
+        entry.worker, entry.may_queue = worker, True
         try:
             entry.files.open()
         except OSError as error:
-            self._pool.give_back(worker)
+            self._pool.give_back(worker, may_queue=True)
             self._conclude(entry, _no_room(error))
             return
         self._begin(entry, worker, entry.prediction.input_json(), [], {}, partial(self._take, entry))
@@ -425,6 +433,11 @@ class JobRunner:
             entry.job.on_event = None
             entry.job.put(event)
             entry.task = asyncio.create_task(self._go_on(entry), name=f"prediction-{entry.prediction.id}")
+            return
+        if isinstance(event, WorkerLost) and entry.prediction.status is Status.STARTING:
+            # It was not what the worker died of: it had not begun.
+            self._leave_worker(entry)
+            self._queue(entry, is_first=True)
             return
         try:
             outcome = self._apply(entry, event)
@@ -459,22 +472,26 @@ class JobRunner:
         on_event: Callable[[wire.Message | WorkerLost], None] | None = None,
     ) -> None:
         prediction = entry.prediction
-        entry.job = Job(prediction.id, prediction.append_log, on_event)
+        entry.job = Job(prediction.id, prediction.append_log, partial(self._start, entry), on_event)
         entry.is_running = True
-        prediction.start()
-        self.metrics.count_start(prediction)
-        if self._settings.predict_timeout_s is not None:
-            seconds = self._settings.predict_timeout_s
-            self._stop_later(entry, seconds, f"the prediction took longer than {seconds:g} seconds")
         head: dict[str, object] = {
             "id": prediction.id,
             "folder": entry.files.folder,
-            "context": context,
-            "files": places,
             "max_output": self._settings.max_output_bytes,
         }
+        if places:
+            head["files"] = places
+        if context:
+            head["context"] = context
         entry.steps.predict(head)
         worker.begin(entry.job, head, body)
+
+    def _start(self, entry: _Entry) -> None:
+        entry.prediction.start()
+        self.metrics.count_start(entry.prediction)
+        if self._settings.predict_timeout_s is not None:
+            seconds = self._settings.predict_timeout_s
+            self._stop_later(entry, seconds, f"the prediction took longer than {seconds:g} seconds")
 
     def _apply(self, entry: _Entry, event: wire.Message | WorkerLost) -> _Outcome | None:
         """Take what the worker says; gives how the prediction has ended, once it has."""
@@ -504,7 +521,7 @@ class JobRunner:
         assert entry.worker is not None and entry.job is not None, "it was begun"
         entry.is_running = False
         entry.worker.end(entry.job)
-        self._pool.give_back(entry.worker)
+        self._pool.give_back(entry.worker, may_queue=entry.may_queue)
 
     def _take_output(self, entry: _Entry, stored: StoredOutput) -> None:
         limit = self._settings.max_output_bytes

@@ -52,18 +52,37 @@ class Answers:
         encoded = encode_output(value, request["folder"], spec=self._output, is_final=not item)
         if len(encoded.body) > request["max_output"]:
             raise ValueError(f"the output is larger than {request['max_output']} bytes (COG_MAX_OUTPUT_BYTES)")
-        head = {"id": request["id"], "files": encoded.files, "item": item}
+        # Mostly there is nothing in it that needs an encoder: ids are plain.
+        files = json.dumps(encoded.files) if encoded.files else "[]"
+        line = '{"id":"%s","files":%s,"item":%s}' % (request["id"], files, "true" if item else "false")
         # Behind the only output comes the end: they go together.
-        self._channel.send(wire.OUTPUT, head, encoded.body, is_held=not item)
+        self._channel.send_frame(wire.frame(wire.OUTPUT, line.encode(), encoded.body), is_held=not item)
 
     def end(
-        self, prediction_id: str, status: str, error: Optional[str], seconds: float, *, is_held: bool = False
-    ) -> None:
-        """Say that a prediction has ended, behind the last of its text; held: with the next message."""
+        self,
+        prediction_id: str,
+        status: str,
+        error: Optional[str],
+        seconds: float,
+        *,
+        is_held: bool = False,
+        looks: bool = True,
+    ) -> bool:
+        """Say that a prediction has ended, behind the last of its text; held: with the next message.
+
+        Gives whether text of C code or children may lie in the pipe still, if it `looks`.
+        """
         self.finish_logs(prediction_id)
-        head = {"id": prediction_id, "status": status, "error": error, "predict_time": seconds}
-        head["text"] = self._has_text()
-        self._channel.send(wire.DONE, head, is_held=is_held)
+        has_text = looks and self._has_text()
+        line = '{"id":"%s","status":"%s","error":%s,"predict_time":%r,"text":%s}' % (
+            prediction_id,
+            status,
+            "null" if error is None else json.dumps(error),
+            seconds,
+            "true" if has_text else "false",
+        )
+        self._channel.send_frame(wire.frame(wire.DONE, line.encode()), is_held=is_held)
+        return has_text
 
     def _has_text(self) -> bool:
         """Whether text of C code or children may lie in the pipe: only then the server has to look."""

@@ -113,7 +113,7 @@ class Batches:
     def _decoded(self, message: wire.Message) -> Optional[_Item]:
         """What predict is called with for one prediction; None if that cannot be made, which fails it alone."""
         try:
-            return _Item(message, self._model.decode(message.body, message.head["files"]))
+            return _Item(message, self._model.decode(message.body, message.head.get("files", ())))
         except BaseException as problem:
             self._end(message.head, problem, is_held=False)
             return None
@@ -172,7 +172,9 @@ class Batches:
         except BaseException as problem:
             status, error = "failed", describe_error(problem)
             print_user_traceback(problem)
-        self._answers.end(head["id"], status, error, time.perf_counter() - self._started, is_held=is_held)
+        seconds = time.perf_counter() - self._started
+        # The text is of all of them: the last one sees to it.
+        self._answers.end(head["id"], status, error, seconds, is_held=is_held, looks=not is_held)
         _current.reset(token)
 
 

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import traceback
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 from cog import wire
 from cog.scope import _current
@@ -89,6 +89,7 @@ class Worker:
         if self._model.spec.batch_size is not None:
             Batches(self._model, self._channel, self._lookout, self._answers).serve()
             return asyncio.run(self._teardown())
+        self._lookout.on_canceled = self._tell_withdrawn
         while True:
             message = self._channel.receive()
             if message.kind == wire.PREDICT:
@@ -98,6 +99,10 @@ class Worker:
             elif message.kind == wire.STOP:
                 return asyncio.run(self._teardown())
             # A cancel that comes here is for a prediction that has ended.
+
+    def _tell_withdrawn(self, prediction_ids: List[str]) -> None:
+        for prediction_id in prediction_ids:
+            self._answers.end(prediction_id, "canceled", None, 0.0, looks=False)
 
     def _predict(self, message: wire.Message) -> None:
         prediction_id = message.head["id"]
@@ -117,11 +122,13 @@ class Worker:
             self._lookout.end()
             status, error = "failed", describe_error(problem)
             print_user_traceback(problem)
-        self._answers.end(prediction_id, status, error, time.perf_counter() - started)
+        if self._answers.end(prediction_id, status, error, time.perf_counter() - started):
+            # The next one's must not be mixed with it.
+            self._channel.receive_only(wire.READ)
         _current.reset(token)
 
     def _answer(self, message: wire.Message) -> None:
-        result = self._model.predict(**self._model.decode(message.body, message.head["files"]))
+        result = self._model.predict(**self._model.decode(message.body, message.head.get("files", ())))
         if self._model.spec.output.is_iterator:
             try:
                 for item in result:
@@ -183,7 +190,7 @@ class Worker:
         self._answers.end(prediction_id, status, error, time.perf_counter() - started)
 
     async def _answer_async(self, message: wire.Message) -> None:
-        result = self._model.predict(**self._model.decode(message.body, message.head["files"]))
+        result = self._model.predict(**self._model.decode(message.body, message.head.get("files", ())))
         if not self._model.spec.output.is_iterator:
             self._answers.send_output(await result, message.head, item=False)
             return

@@ -43,7 +43,10 @@ class Channel:
 
         One that is held goes out with the next one, or once a megabyte is: what belongs together wakes the server once.
         """
-        frame = wire.encode(kind, head, body)
+        self.send_frame(wire.encode(kind, head, body), is_held=is_held)
+
+    def send_frame(self, frame: bytes, *, is_held: bool = False) -> None:
+        """The same for a message that is bytes already."""
         with self._lock:
             self._held.append(frame)
             self._held_bytes += len(frame)
@@ -70,6 +73,16 @@ class Channel:
         while not self._messages:
             self._read(0)
         return self._messages.popleft()
+
+    def receive_only(self, kind: bytes) -> wire.Message:
+        """Wait for a message of this kind; what comes before it is received later."""
+        passed: List[wire.Message] = []
+        while True:
+            message = self.receive()
+            if message.kind == kind:
+                self.put_first(passed)
+                return message
+            passed.append(message)
 
     def arrived(self) -> List[wire.Message]:
         """All messages that have come, without waiting."""

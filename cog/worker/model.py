@@ -2,10 +2,10 @@
 
 import asyncio
 import inspect
-import json
 import os
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
+from cog import wire
 from cog.annotations import type_spec
 from cog.batching import item_type
 from cog.convert import Decoder, LocalFile, make_decoder, make_default
@@ -45,7 +45,7 @@ class Model:
 
         `files` are the places of the files in it: keys and indexes.
         """
-        given = json.loads(body)
+        given = wire.decode_json(body)
         for place in files:
             holder = given
             for key in place[:-1]:

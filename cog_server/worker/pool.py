@@ -28,6 +28,8 @@ log = logging.getLogger("cog.server")
 # Called once, with the worker that is its own until it is given back, or with why there will be none. Must not raise.
 Taker = Callable[[Supervisor | WorkerUnavailable], None]
 
+# So many small predictions lie in the worker's socket behind the one that runs: it need not sleep between two of them.
+_QUEUE = 8
 _STARTING = "the model is starting"
 _FINAL = (State.SETUP_FAILED, State.DEFUNCT, State.STOPPED)
 
@@ -52,8 +54,11 @@ class WorkerPool:
         self._on_text = on_text
         self._created = SetupReport()
         self._looking: asyncio.Task[None] | None = None
+        # Leases that are out, and those of them whose prediction must have the worker for itself.
         self._taken: dict[Supervisor, int] = {}
-        self._line: OrderedDict[Taker, None] = OrderedDict()
+        self._for_one: dict[Supervisor, int] = {}
+        # Who waits, and whether it may queue.
+        self._line: OrderedDict[Taker, bool] = OrderedDict()
         self._is_serving = False
 
     # What it is, as one.
@@ -142,6 +147,7 @@ class WorkerPool:
         oom = OomKills()
         self.supervisors = tuple(Supervisor(self._settings, place, oom, on_text=self._on_text) for place in places)
         self._taken = dict.fromkeys(self.supervisors, 0)
+        self._for_one = dict.fromkeys(self.supervisors, 0)
         for supervisor in self.supervisors:
             supervisor.listeners.append(functools.partial(self._on_change, supervisor))
         await asyncio.gather(*(supervisor.start() for supervisor in self.supervisors))
@@ -188,16 +194,17 @@ class WorkerPool:
 
     # Who gets which worker.
 
-    def lease(self, taker: Taker, *, is_first: bool = False) -> None:
+    def lease(self, taker: Taker, *, is_first: bool = False, may_queue: bool = False) -> None:
         """Call `taker` with the least busy worker that is ready and has room: at once if there is one and nobody waits.
 
         Otherwise in the order of asking, or before all who wait if it `is_first`; with WorkerUnavailable if no worker
-        will ever be ready again.
+        will ever be ready again. One that `may_queue` may get a worker that is at work for others of that kind: what it
+        sends has its turn behind theirs.
         """
-        if not self._line and (offer := self._take()) is not None:
+        if not self._line and (offer := self._take(may_queue=may_queue)) is not None:
             taker(offer)
             return
-        self._line[taker] = None
+        self._line[taker] = may_queue
         if is_first:
             self._line.move_to_end(taker, last=False)
 
@@ -205,9 +212,11 @@ class WorkerPool:
         """It wants none any more. It keeps one that it was given."""
         self._line.pop(taker, None)
 
-    def give_back(self, supervisor: Supervisor) -> None:
+    def give_back(self, supervisor: Supervisor, *, may_queue: bool = False) -> None:
         """A worker has room again for the next in line."""
         self._taken[supervisor] -= 1
+        if not may_queue:
+            self._for_one[supervisor] -= 1
         if self._line:
             self._serve()
 
@@ -234,7 +243,7 @@ class WorkerPool:
                 self.give_back(given.result())
             raise
 
-    def _take(self) -> Supervisor | WorkerUnavailable | None:
+    def _take(self, *, may_queue: bool) -> Supervisor | WorkerUnavailable | None:
         """Take the least busy worker, if one has room; say so if none ever will."""
         if self.state in _FINAL:
             return WorkerUnavailable(self.reason)
@@ -242,9 +251,25 @@ class WorkerPool:
         for supervisor, taken in self._taken.items():
             if taken < least and supervisor.is_ready:
                 found, least = supervisor, taken
+        if found is None and may_queue:
+            found = self._queueing()
         if found is not None:
             self._taken[found] += 1
+            if not may_queue:
+                self._for_one[found] += 1
         return found
+
+    def _queueing(self) -> Supervisor | None:
+        """The worker that takes more than it has slots.
+
+        Only the only one does: behind several, what waits for one could not go to another. And only one that is at
+        work for one prediction after the other: all of an asynchronous one's run at once.
+        """
+        if len(self._taken) > 1 or self._slots_each > 1 or self._settings.restart_after_failures:
+            return None
+        (worker,) = self._taken
+        has_room = worker.is_ready and self._taken[worker] <= _QUEUE and not self._for_one[worker]
+        return worker if has_room else None
 
     def _serve(self) -> None:
         """Serve the line as far as there is room, or to its end if there never will be."""
@@ -252,8 +277,12 @@ class WorkerPool:
             return
         self._is_serving = True
         try:
-            while self._line and (offer := self._take()) is not None:
-                taker, _ = self._line.popitem(last=False)
+            while self._line:
+                taker, may_queue = next(iter(self._line.items()))
+                offer = self._take(may_queue=may_queue)
+                if offer is None:
+                    return
+                del self._line[taker]
                 taker(offer)
         finally:
             self._is_serving = False

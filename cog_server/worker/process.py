@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import codecs
 import contextlib
+import fcntl
 import json
 import os
 import signal
 import socket
+import termios
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +24,8 @@ from cog_server.worker.oom import OomKills
 
 # How long a dead worker's last messages may take to arrive; they lie in the kernel already.
 _DRAIN_S = 1.0
-# What one call may read of the text, so that a flood of it leaves time for everything else. A pipe holds 64 KiB.
-_MAX_READS = 4
+# What a pipe holds. Source: pipe(7).
+_PIPE_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class WorkerProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._guard: asyncio.subprocess.Process | None = None
         self._transport: asyncio.Transport | None = None
-        self._text_fd = -1
+        self._text_fd = self._socket_fd = -1
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._watch: asyncio.Task[None] | None = None
         self._oom_count = 0
@@ -88,8 +90,9 @@ class WorkerProcess:
             raise
         self._text_fd = text_fd
         os.set_blocking(text_fd, False)
-        loop.add_reader(text_fd, self.read_text)
+        loop.add_reader(text_fd, self._on_text_ready)
         ours.setblocking(False)
+        self._socket_fd = ours.fileno()
         self._transport, _ = await loop.create_connection(
             lambda: _Protocol(self._callbacks.on_message, self._end_of_stream), sock=ours
         )
@@ -111,21 +114,29 @@ class WorkerProcess:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGUSR1)
 
+    def _on_text_ready(self) -> None:
+        # Whose text it is depends on what the worker has said before. What of that is not read yet is read in this turn
+        # of the loop or the next; then this is called again.
+        if self._transport is None or not self._transport.is_reading() or not _unread(self._socket_fd):
+            self.read_text()
+
     def read_text(self) -> None:
-        """Take all the text that lies in the pipe now; when a prediction ends, so that none is attributed late."""
-        for _ in range(_MAX_READS):
-            if self._text_fd < 0:
-                return
-            try:
-                data = os.read(self._text_fd, 1 << 16)
-            except BlockingIOError:
-                return
-            if not data:
-                self._close_text()
-                return
-            text = self._decoder.decode(data)
-            if text:
-                self._callbacks.on_text(text)
+        """Take all the text that lies in the pipe now; when a prediction ends, so that none is attributed late.
+
+        In one call of the system: what comes behind it may be the next prediction's.
+        """
+        if self._text_fd < 0:
+            return
+        try:
+            data = os.read(self._text_fd, _PIPE_BYTES)
+        except BlockingIOError:
+            return
+        if not data:
+            self._close_text()
+            return
+        text = self._decoder.decode(data)
+        if text:
+            self._callbacks.on_text(text)
 
     def pause(self) -> None:
         """Read no more of the worker's messages for now; it blocks once the socket is full."""
@@ -217,6 +228,14 @@ def _decode(line: bytes) -> Any:
         return from_json(line)
     except ValueError:
         return json.loads(line)  # Half a surrogate pair, in an error's text: that is no JSON to the faster one.
+
+
+def _unread(fd: int) -> bool:
+    """Whether something lies in a socket."""
+    waiting = bytearray(4)
+    with contextlib.suppress(OSError):
+        fcntl.ioctl(fd, termios.FIONREAD, waiting)
+    return any(waiting)
 
 
 def describe_exit(code: int, *, was_oom: bool) -> str:

@@ -56,13 +56,15 @@ class SetupReport:
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """What the supervisor must know of a running prediction: whom to tell.
+    """What the supervisor must know of a prediction: whom to tell.
 
-    Its events go to `on_event`; where that is None, they wait for `next_event`.
+    `on_start` is called when it is its turn in the worker. Its events go to `on_event`; where that is None, they wait
+    for `next_event`.
     """
 
     id: str
     on_log: Callable[[str], None]
+    on_start: Callable[[], None]
     on_event: Callable[[wire.Message | WorkerLost], None] | None = None
     is_canceled: bool = False
     events: deque[wire.Message | WorkerLost] = field(default_factory=deque)
@@ -119,6 +121,8 @@ class Supervisor:
         self._on_text = on_text
         self._worker: WorkerProcess | None = None
         self._jobs: dict[str, Job] = {}
+        # What a worker that runs one at a time has and has not ended, in its order, forgotten ones too.
+        self._line: deque[Job] = deque()
         self._began_s = time.monotonic()
         self._deaths: list[float] = []
         self._failed_starts = 0
@@ -159,10 +163,15 @@ class Supervisor:
     def begin(self, job: Job, head: dict[str, object], body: bytes) -> None:
         """Give a prediction to the worker, which must be ready; its events go to the job until `end`.
 
-        `head` is the whole one of a PREDICT.
+        `head` is the whole one of a PREDICT. A worker that runs one at a time has it wait behind those that came
+        before. If it dies meanwhile, jobs that were not started can be begun anew.
         """
         assert self._worker is not None and self.is_ready, self.state
         self._jobs[job.id] = job
+        if self._is_sequential:
+            self._line.append(job)
+        if len(self._line) < 2:
+            job.on_start()
         self._worker.send(wire.PREDICT, head, body)
 
     async def next_event(self, job: Job) -> wire.Message | WorkerLost:
@@ -181,14 +190,39 @@ class Supervisor:
         return event
 
     def end(self, job: Job) -> None:
-        """Forget a job."""
-        self._jobs.pop(job.id, None)
+        """Forget a job. One that has not ended in the worker is canceled there."""
+        if self._jobs.pop(job.id, None) is not None and job in self._line and self._worker is not None:
+            self._worker.send(wire.CANCEL, {"id": job.id})
         job.events.clear()
         if job.ended is not None:
             job.ended.set()
         job.waiting_bytes = 0
         if self._behind:
             self._catch_up(job)
+
+    @property
+    def _is_sequential(self) -> bool:
+        return self.spec is not None and not (self.spec.is_async or self.spec.batch_size)
+
+    def _leave_line(self, prediction_id: str) -> Job | None:
+        """One has ended in the worker; gives the one that has begun there."""
+        for position, job in enumerate(self._line):
+            if job.id == prediction_id:
+                del self._line[position]
+                return self._line[0] if position == 0 and self._line else None
+        return None
+
+    def _begin_turn(self, job: Job) -> None:
+        if job.id in self._jobs:
+            job.on_start()
+            return
+        # Forgotten while it waited. Mostly the worker passes over it; it may have come to it just before.
+        self._send_now(wire.CANCEL, {"id": job.id})
+        asyncio.get_running_loop().call_later(self._settings.cancel_grace_s, self._kill_for, job)
+
+    def _kill_for(self, job: Job) -> None:
+        if self._line and self._line[0] is job:
+            self.kill(f"the prediction {job.id} did not stop when it was canceled")
 
     def _catch_up(self, job: Job) -> None:
         if not job.is_behind:
@@ -292,11 +326,16 @@ class Supervisor:
             job = self._jobs.get(message.head["id"])
             if kind == wire.DONE and message.head["text"] and self._worker is not None:
                 self._worker.read_text()
+                if self._is_sequential:
+                    self._worker.send(wire.READ, {})
+            following = self._leave_line(message.head["id"]) if kind == wire.DONE else None
             if job is not None:
                 job.put(message)
-                if job.is_behind and self._worker is not None:
-                    self._behind.add(job)
-                    self._worker.pause()
+            if following is not None:
+                self._begin_turn(following)
+            if job is not None and job.is_behind and self._worker is not None:
+                self._behind.add(job)
+                self._worker.pause()
         elif kind == wire.BATCH:
             self._on_batch(message)
         elif kind == wire.SPEC:
@@ -332,7 +371,7 @@ class Supervisor:
         """Text from the pipe: of C code, child processes and threads, and everything that setup prints."""
         is_batched = self.spec is not None and self.spec.batch_size is not None
         # What is left of a batch does not own what is printed in it.
-        running = self._batch if is_batched else tuple(self._jobs)
+        running = self._batch if is_batched else [job.id for job in self._line][:1] or tuple(self._jobs)
         self._on_log(text, running[0] if len(running) == 1 else None)
 
     def _on_log(self, text: str, prediction_id: str | None) -> None:
@@ -353,12 +392,13 @@ class Supervisor:
         self._behind.clear()
         self._batch = ()
         jobs, self._jobs = self._jobs, {}
+        self._line.clear()
         if self.state is State.STARTING and self.restarts == 0:
             self._fail_setup(f"the worker process {how} during setup")
         elif self.state in (State.READY, State.STARTING):
             self._restart(how)
-        # Last: whoever hears of it may ask for a worker at once.
-        for job in jobs.values():
+        # Last, since whoever hears of it may ask for a worker at once; backwards, since who asks first then is first.
+        for job in reversed(jobs.values()):
             job.put(WorkerLost(f"the worker process {how}"))
 
     def _restart(self, how: str) -> None:
