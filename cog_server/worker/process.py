@@ -52,6 +52,7 @@ class WorkerProcess:
         self._text_fd = self._socket_fd = -1
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._watch: asyncio.Task[None] | None = None
+        self._frames: list[bytes] = []
         self._oom_count = 0
         self._end_of_stream: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -104,12 +105,22 @@ class WorkerProcess:
         return self._process.pid if self._process else 0
 
     def send(self, kind: bytes, head: dict[str, object], body: bytes = b"") -> None:
-        """Send one message; nothing happens if the worker is gone, its exit says so."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(wire.frame(kind, encode_json(head), body))
+        """Send one message; nothing happens if the worker is gone, its exit says so.
+
+        What is sent in one turn of the event loop goes out together: a call of the system takes longer than a message.
+        """
+        if not self._frames:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._frames.append(wire.frame(kind, encode_json(head), body))
+
+    def _flush(self) -> None:
+        frames, self._frames = self._frames, []
+        if frames and self._transport is not None and not self._transport.is_closing():
+            self._transport.writelines(frames)
 
     def poke(self) -> None:
         """Have a worker that is inside a synchronous `predict` look at what was sent."""
+        self._flush()
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGUSR1)
