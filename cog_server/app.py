@@ -54,14 +54,17 @@ class Service:
     abandon: Callable[[], None]
 
 
-def create_service(settings: Settings, store: Store, *, shut_down: Callable[[int], None]) -> Service:
-    """Make the application around an open store; its lifespan owns the workers. Needs a running event loop.
+def create_service(
+    settings: Settings, store: Store, pool: WorkerPool, model_log: ModelLog, *, shut_down: Callable[[int], None]
+) -> Service:
+    """Make the application around an open store and a pool that may have been started. Needs a running event loop.
 
-    `shut_down` makes the server that runs it drain and end with an exit code.
+    Its lifespan starts the pool otherwise, and stops it. `shut_down` makes the server that runs it drain, and end with
+    an exit code.
     """
     tracer = _tracer(settings, lambda count: runner.metrics.count_dropped_spans(count))
-    model_log = ModelLog(settings.log_format, tracer.trace_of) if tracer else ModelLog(settings.log_format)
-    pool = WorkerPool(settings, on_text=model_log.write)
+    if tracer is not None:
+        model_log.trace_of = tracer.trace_of
     files = FileRoom(_file_options(settings))
     webhooks = WebhookSender(settings, store)
     archive = Archive(store)
@@ -105,6 +108,8 @@ def create_service(settings: Settings, store: Store, *, shut_down: Callable[[int
         if gpu is not None:
             gpu.start()
         await pool.start()
+        # What became of it before anybody listened.
+        on_state(pool.state)
         try:
             yield
         finally:

@@ -35,9 +35,9 @@ class ModelLog:
     `trace_of` gives the trace of a prediction, if it has one.
     """
 
-    def __init__(self, log_format: str, trace_of: Callable[[str], str | None] = lambda prediction_id: None) -> None:
+    def __init__(self, log_format: str) -> None:
+        self.trace_of: Callable[[str], str | None] = lambda prediction_id: None
         self._is_json = log_format == "json"
-        self._trace_of = trace_of
         self._partial: dict[str | int | None, str] = {}
 
     def write(self, text: str, prediction_id: str | None, worker: int | None = None) -> None:
@@ -66,7 +66,7 @@ class ModelLog:
     def _write_line(self, line: str, writer: str | int | None) -> None:
         ids: dict[str, str | int | None] = {"worker": writer}
         if isinstance(writer, str):
-            ids = {"prediction_id": writer, "trace_id": self._trace_of(writer)}
+            ids = {"prediction_id": writer, "trace_id": self.trace_of(writer)}
         print(_line(datetime.now(timezone.utc), "INFO", "model", line, ids), file=sys.stderr, flush=True)
 
 

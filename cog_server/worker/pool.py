@@ -113,7 +113,9 @@ class WorkerPool:
     # Its life.
 
     async def start(self) -> None:
-        """Start the workers; their setups go on after this returns."""
+        """Start the workers, once; their setups go on after this returns."""
+        if self.supervisors or self._looking is not None:
+            return
         visible = self._settings.visible_devices
         if self._settings.workers == 1 or visible is not None:
             await self._spawn(read_visible(visible or ""))

@@ -108,7 +108,8 @@ def test_a_line_of_the_server_about_a_prediction_carries_it(serve: Serve, tmp_pa
 
 
 def test_a_line_without_end_is_held_to_a_limit(capsys: pytest.CaptureFixture[str]) -> None:
-    log = ModelLog("json", {"p": "t"}.get)
+    log = ModelLog("json")
+    log.trace_of = {"p": "t"}.get
     for _ in range(70):
         log.write("x" * 1024, "p")
     log.write("rest\n", "p")

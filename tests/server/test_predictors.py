@@ -25,9 +25,11 @@ from fastapi import FastAPI
 
 from cog_server.__main__ import listen
 from cog_server.app import create_service
+from cog_server.logs import ModelLog
 from cog_server.protocol import Limits, protocol_with
 from cog_server.settings import Settings
 from cog_server.store.memory import MemoryStore
+from cog_server.worker.pool import WorkerPool
 from tests.conftest import REPOSITORY
 from tests.environments import ENVIRONMENTS, Environment, Interpreters
 from tests.model.test_agreement import as_json_schema
@@ -89,7 +91,10 @@ class Servers:
 
 
 def make_app(settings: Settings) -> FastAPI:
-    return create_service(settings, MemoryStore(settings.keep_predictions), shut_down=lambda code: None).app
+    model_log = ModelLog(settings.log_format)
+    pool = WorkerPool(settings, on_text=model_log.write)
+    store = MemoryStore(settings.keep_predictions)
+    return create_service(settings, store, pool, model_log, shut_down=lambda code: None).app
 
 
 @pytest.fixture(scope="module")

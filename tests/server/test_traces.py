@@ -38,14 +38,19 @@ FILES = """
 """
 MAKE = """
 import asyncio, os, sys
-import cog_server.__main__
+import cog_server.serving
 from cog_server.app import create_service
+from cog_server.logs import ModelLog
 from cog_server.settings import read_settings
 from cog_server.store.memory import MemoryStore
+from cog_server.worker.pool import WorkerPool
 
 async def make():
     settings = read_settings({"COG_PREDICT": "predict.py:Predictor", **os.environ})
-    return create_service(settings, MemoryStore(1), shut_down=lambda code: None).app.app.user_middleware
+    model_log = ModelLog("json")
+    pool = WorkerPool(settings, on_text=model_log.write)
+    service = create_service(settings, MemoryStore(1), pool, model_log, shut_down=lambda code: None)
+    return service.app.app.user_middleware
 
 middleware = asyncio.run(make())
 print(len(middleware), *(each.cls.__name__ for each in middleware), *sys.modules)
