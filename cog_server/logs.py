@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
+from json.encoder import encode_basestring_ascii
 
 # What the code at hand works for. Tasks inherit it, so a line about a download, an upload or a webhook has it too.
 PREDICTION: contextvars.ContextVar[str] = contextvars.ContextVar("cog_prediction")
@@ -55,19 +56,24 @@ class ModelLog:
             lines, rest = [*lines, rest], ""
         if rest:
             self._partial[writer] = rest
-        for line in lines:
-            self._write_line(line, writer)
+        if lines:
+            self._write_lines(lines, writer)
 
     def finish(self, prediction_id: str) -> None:
         """Write what a prediction that has ended left without a line break."""
         if prediction_id in self._partial:
-            self._write_line(self._partial.pop(prediction_id), prediction_id)
+            self._write_lines([self._partial.pop(prediction_id)], prediction_id)
 
-    def _write_line(self, line: str, writer: str | int | None) -> None:
+    def _write_lines(self, lines: list[str], writer: str | int | None) -> None:
+        """Write lines that came together: they share all but their text, which is all that is encoded for each."""
         ids: dict[str, str | int | None] = {"worker": writer}
         if isinstance(writer, str):
             ids = {"prediction_id": writer, "trace_id": self._trace_of(writer)}
-        print(_line(datetime.now(timezone.utc), "INFO", "model", line, ids), file=sys.stderr, flush=True)
+        head, key, tail = _line(datetime.now(timezone.utc), "INFO", "model", "", ids).partition('"message": ')
+        head, tail = head + key, tail.removeprefix('""') + "\n"
+        records = head + (tail + head).join(map(encode_basestring_ascii, lines)) + tail
+        sys.stderr.write(_escape_delete(records))
+        sys.stderr.flush()
 
 
 class _JSONFormatter(logging.Formatter):
@@ -101,4 +107,9 @@ def _line(moment: datetime, level: str, logger: str, message: str, more: Mapping
         "message": message,
     }
     record.update((name, value) for name, value in more.items() if value is not None)
-    return json.dumps(record).replace("\x7f", "\\u007f")
+    return _escape_delete(json.dumps(record))
+
+
+def _escape_delete(text: str) -> str:
+    """Escape the one control character that JSON leaves as it is."""
+    return text.replace("\x7f", "\\u007f")

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +127,21 @@ def test_lines_of_several_workers_are_not_mixed(capsys: pytest.CaptureFixture[st
 
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [(line["message"], line["worker"]) for line in lines] == [("loading weights", 0), ("reading tokens", 1)]
+
+
+def test_each_line_of_a_text_is_a_record_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = ['"message": ""', "", "\x1b[31m \x00 \x7f \x85 \u2028 é \\ \U0001f600", "\ud800", "last\r"]
+
+    ModelLog("json", {"p": "t"}.get).write("\n".join(lines) + "\n", "p")
+
+    written = capsys.readouterr().err
+    records = [json.loads(line) for line in written.splitlines()]
+    assert [record.pop("message") for record in records] == lines
+    assert [datetime.fromisoformat(record.pop("time")).tzinfo for record in records] == [timezone.utc] * 5
+    rest = {"level": "INFO", "logger": "model", "prediction_id": "p", "trace_id": "t"}
+    assert records == [rest] * 5
+    assert written.isascii()
+    assert "\x7f" not in written
 
 
 def test_what_one_task_works_for_is_not_what_another_does() -> None:
