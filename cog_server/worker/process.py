@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import socket
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,16 @@ from typing import Any
 from pydantic_core import from_json
 
 from cog import wire
+from cog.text_memory import SIZE_BYTES, read_texts
 from cog_server.json_pieces import encode_json
 
 # How long a dead worker's last messages may take to arrive; they lie in the kernel already.
 _DRAIN_S = 1.0
 # What one call may read of the text, so that a flood of it leaves time for everything else. A pipe holds 64 KiB.
 _MAX_READS = 4
+# How long text in the pipe waits for what Python has printed before it and not sent yet. A worker sends after 5 ms,
+# unless C code holds its interpreter.
+_MAX_PRINTED_S = 0.05
 _OOM_FILES = (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control"))
 
 
@@ -39,7 +44,10 @@ class Callbacks:
 
 
 class WorkerProcess:
-    """A worker in a session of its own, with a socket for messages and one pipe for stdout and stderr."""
+    """A worker in a session of its own, with a socket for messages and one pipe for stdout and stderr.
+
+    What it prints and has not sent lies in memory that is shared with it, and is read when it has died.
+    """
 
     def __init__(self, callbacks: Callbacks) -> None:
         self._callbacks = callbacks
@@ -47,13 +55,17 @@ class WorkerProcess:
         self._guard: asyncio.subprocess.Process | None = None
         self._transport: asyncio.Transport | None = None
         self._text_fd = -1
+        self._memory_fd = -1
+        self._waiting: asyncio.TimerHandle | None = None
+        self._has_waited = False
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._watch: asyncio.Task[None] | None = None
         self._oom_kills = 0
         self._end_of_stream: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def spawn(self, command: list[str], *, folder: Path, environment: Mapping[str, str]) -> None:
-        """Start `command` with `--fd N` added. Raises OSError if it cannot be started."""
+        """Start `command` with `--fd N --memory N` added. Raises OSError if it cannot be started."""
+        self._memory_fd = _make_memory()
         ours, theirs = socket.socketpair()
         text_fd, their_text_fd = os.pipe()
         self._oom_kills = _oom_kills()
@@ -62,17 +74,20 @@ class WorkerProcess:
                 *command,
                 "--fd",
                 str(theirs.fileno()),
+                "--memory",
+                str(self._memory_fd),
                 cwd=folder,
                 env=dict(environment),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=their_text_fd,
                 stderr=their_text_fd,
-                pass_fds=(theirs.fileno(),),
+                pass_fds=(theirs.fileno(), self._memory_fd),
                 start_new_session=True,
             )
         except BaseException:
             ours.close()
             os.close(text_fd)
+            self._close_memory()
             raise
         finally:
             theirs.close()
@@ -84,13 +99,14 @@ class WorkerProcess:
             self.kill()
             ours.close()
             os.close(text_fd)
+            self._close_memory()
             raise
         self._text_fd = text_fd
         os.set_blocking(text_fd, False)
-        loop.add_reader(text_fd, self.read_text)
+        loop.add_reader(text_fd, self._on_text)
         ours.setblocking(False)
         self._transport, _ = await loop.create_connection(
-            lambda: _Protocol(self._callbacks.on_message, self._end_of_stream), sock=ours
+            lambda: _Protocol(self._on_message, self._end_of_stream), sock=ours
         )
         self._watch = asyncio.create_task(self._wait(), name="cog-worker-exit")
 
@@ -109,6 +125,31 @@ class WorkerProcess:
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGUSR1)
+
+    def _on_message(self, message: wire.Message) -> None:
+        self._callbacks.on_message(message)
+        if message.kind == wire.LOG:
+            self._has_waited = False
+            if self._waiting is not None:
+                self._read_on()
+
+    def _on_text(self) -> None:
+        """There is text in the pipe: a line that was printed before it comes first, if it comes soon."""
+        if self._has_waited or not read_texts(os.pread(self._memory_fd, SIZE_BYTES, 0)):
+            self.read_text()
+            return
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._text_fd)
+        self._has_waited = True
+        self._waiting = loop.call_later(_MAX_PRINTED_S, self._read_on)
+
+    def _read_on(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+        if self._text_fd >= 0:
+            asyncio.get_running_loop().add_reader(self._text_fd, self._on_text)
+            self.read_text()
 
     def read_text(self) -> None:
         """Take all the text that lies in the pipe now; when a prediction ends, so that none is attributed late."""
@@ -163,17 +204,38 @@ class WorkerProcess:
             await self._guard.wait()
         # What the worker sent before it died may still lie in the socket: read to its end first.
         await asyncio.wait({self._end_of_stream}, timeout=_DRAIN_S)
+        for prediction_id, text in read_texts(os.pread(self._memory_fd, SIZE_BYTES, 0)).items():
+            self._callbacks.on_message(wire.Message(wire.LOG, {"id": prediction_id}, text))
+        self._close_memory()
         self.read_text()
         self._close_text()
         if self._transport is not None:
             self._transport.close()
         self._callbacks.on_exit(code, _oom_kills() > self._oom_kills)
 
+    def _close_memory(self) -> None:
+        os.close(self._memory_fd)
+        self._memory_fd = -1
+
     def _close_text(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
         if self._text_fd >= 0:
             asyncio.get_running_loop().remove_reader(self._text_fd)
             os.close(self._text_fd)
             self._text_fd = -1
+
+
+def _make_memory() -> int:
+    """Open a file without a name that holds what cog/text_memory.py describes."""
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("cog-text")
+    else:
+        with tempfile.TemporaryFile() as file:
+            fd = os.dup(file.fileno())
+    os.truncate(fd, SIZE_BYTES)
+    return fd
 
 
 async def _spawn_guard(group: int) -> asyncio.subprocess.Process:
