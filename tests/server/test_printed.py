@@ -114,6 +114,27 @@ def test_text_of_concurrent_predictions_that_die_together_is_each_ones_own(serve
         assert document["logs"] == "".join(f"{token} {number}\n" for number in range(20))
 
 
+def test_lines_outputs_and_metrics_come_in_the_order_in_which_the_model_made_them(serve: Serve) -> None:
+    server = serve(
+        """
+        class Predictor(BasePredictor):
+            def predict(self) -> Iterator[str]:
+                for number in range(50):
+                    print("line", number)
+                    print("error", number, file=sys.stderr)
+                    yield str(number)
+                    record_metric("number", number)
+                print("end")
+        """
+    )
+
+    with streaming(server, "POST", "/predictions", json={}) as events:
+        found = [event for event in events if event.name in ("log", "output", "metric")]
+
+    said = [event.data.get("data") or event.data.get("chunk") or f"={event.data['value']}=" for event in found]
+    assert "".join(said) == "".join(f"line {n}\nerror {n}\n{n}={n}=" for n in range(50)) + "end\n"
+
+
 @pytest.mark.parametrize(
     "work", ["time.sleep(1)", "end = time.monotonic() + 1\n                while time.monotonic() < end: pass"]
 )
