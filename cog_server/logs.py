@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import json
 import logging
 import re
 import sys
+from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
+from functools import partial
 from json.encoder import encode_basestring_ascii
 
 # What the code at hand works for. Tasks inherit it, so a line about a download, an upload or a webhook has it too.
@@ -16,12 +19,13 @@ PREDICTION: contextvars.ContextVar[str] = contextvars.ContextVar("cog_prediction
 TRACE: contextvars.ContextVar[str] = contextvars.ContextVar("cog_trace")
 
 _MAX_LINE_CHARS = 64 * 1024
+_MAX_WAITING_CHARS = 256 * 1024
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def configure_logging(*, log_format: str, level: str) -> None:
     """Send the server's records to stderr, one line each: JSON, or text for people."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(_OUTLET)
     handler.setFormatter(_JSONFormatter() if log_format == "json" else _ConsoleFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -47,8 +51,7 @@ class ModelLog:
         A line without end is written in pieces of 64 Ki characters.
         """
         if not self._is_json:
-            sys.stderr.write(text)
-            sys.stderr.flush()
+            _OUTLET.write_soon(lambda: text, len(text))
             return
         writer = worker if prediction_id is None else prediction_id
         *lines, rest = (self._partial.pop(writer, "") + text).split("\n")
@@ -69,11 +72,53 @@ class ModelLog:
         ids: dict[str, str | int | None] = {"worker": writer}
         if isinstance(writer, str):
             ids = {"prediction_id": writer, "trace_id": self._trace_of(writer)}
-        head, key, tail = _line(datetime.now(timezone.utc), "INFO", "model", "", ids).partition('"message": ')
-        head, tail = head + key, tail.removeprefix('""') + "\n"
-        records = head + (tail + head).join(map(encode_basestring_ascii, lines)) + tail
-        sys.stderr.write(_escape_delete(records))
-        sys.stderr.flush()
+        make = partial(_records, datetime.now(timezone.utc), lines, ids)
+        _OUTLET.write_soon(make, sum(map(len, lines)))
+
+
+def _records(moment: datetime, lines: list[str], ids: Mapping[str, str | int | None]) -> str:
+    head, key, tail = _line(moment, "INFO", "model", "", ids).partition('"message": ')
+    head, tail = head + key, tail.removeprefix('""') + "\n"
+    return _escape_delete(head + (tail + head).join(map(encode_basestring_ascii, lines)) + tail)
+
+
+class _Outlet:
+    """stderr, for any thread. The model's text waits for the end of the loop's turn: answers do not wait for it.
+
+    It stays before what is written later, and waits no longer than until there is a quarter of a megabyte of it.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[], str]] = deque()
+        self._waiting_chars = 0
+
+    def write_soon(self, make: Callable[[], str], size: int) -> None:
+        """Have it made and written; `size` is about how many characters it has."""
+        self._waiting.append(make)
+        self._waiting_chars += size
+        if len(self._waiting) == 1:
+            try:
+                asyncio.get_running_loop().call_soon(self.flush)
+            except RuntimeError:  # Nothing else waits for this thread.
+                self.flush()
+        elif self._waiting_chars > _MAX_WAITING_CHARS:
+            self.flush()
+
+    def write(self, text: str) -> int:
+        self._waiting.append(lambda: text)
+        return len(text)
+
+    def flush(self) -> None:
+        made = []
+        while self._waiting:
+            made.append(self._waiting.popleft()())
+        self._waiting_chars = 0
+        if made:
+            sys.stderr.write("".join(made))
+            sys.stderr.flush()
+
+
+_OUTLET = _Outlet()
 
 
 class _JSONFormatter(logging.Formatter):
