@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import json
 import logging
 import re
 import sys
+from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
+from functools import partial
+from json.encoder import encode_basestring_ascii
 
 # What the code at hand works for. Tasks inherit it, so a line about a download, an upload or a webhook has it too.
 PREDICTION: contextvars.ContextVar[str] = contextvars.ContextVar("cog_prediction")
 TRACE: contextvars.ContextVar[str] = contextvars.ContextVar("cog_trace")
 
 _MAX_LINE_CHARS = 64 * 1024
+_MAX_WAITING_CHARS = 256 * 1024
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def configure_logging(*, log_format: str, level: str) -> None:
     """Send the server's records to stderr, one line each: JSON, or text for people."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(_OUTLET)
     handler.setFormatter(_JSONFormatter() if log_format == "json" else _ConsoleFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -46,8 +51,7 @@ class ModelLog:
         A line without end is written in pieces of 64 Ki characters.
         """
         if not self._is_json:
-            sys.stderr.write(text)
-            sys.stderr.flush()
+            _OUTLET.write_soon(lambda: text, len(text))
             return
         writer = worker if prediction_id is None else prediction_id
         *lines, rest = (self._partial.pop(writer, "") + text).split("\n")
@@ -55,19 +59,66 @@ class ModelLog:
             lines, rest = [*lines, rest], ""
         if rest:
             self._partial[writer] = rest
-        for line in lines:
-            self._write_line(line, writer)
+        if lines:
+            self._write_lines(lines, writer)
 
     def finish(self, prediction_id: str) -> None:
         """Write what a prediction that has ended left without a line break."""
         if prediction_id in self._partial:
-            self._write_line(self._partial.pop(prediction_id), prediction_id)
+            self._write_lines([self._partial.pop(prediction_id)], prediction_id)
 
-    def _write_line(self, line: str, writer: str | int | None) -> None:
+    def _write_lines(self, lines: list[str], writer: str | int | None) -> None:
+        """Write lines that came together: they share all but their text, which is all that is encoded for each."""
         ids: dict[str, str | int | None] = {"worker": writer}
         if isinstance(writer, str):
             ids = {"prediction_id": writer, "trace_id": self.trace_of(writer)}
-        print(_line(datetime.now(timezone.utc), "INFO", "model", line, ids), file=sys.stderr, flush=True)
+        make = partial(_records, datetime.now(timezone.utc), lines, ids)
+        _OUTLET.write_soon(make, sum(map(len, lines)))
+
+
+def _records(moment: datetime, lines: list[str], ids: Mapping[str, str | int | None]) -> str:
+    head, key, tail = _line(moment, "INFO", "model", "", ids).partition('"message": ')
+    head, tail = head + key, tail.removeprefix('""') + "\n"
+    return _escape_delete(head + (tail + head).join(map(encode_basestring_ascii, lines)) + tail)
+
+
+class _Outlet:
+    """stderr, for any thread. The model's text waits for the end of the loop's turn: answers do not wait for it.
+
+    It stays before what is written later, and waits no longer than until there is a quarter of a megabyte of it.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[], str]] = deque()
+        self._waiting_chars = 0
+
+    def write_soon(self, make: Callable[[], str], size: int) -> None:
+        """Have it made and written; `size` is about how many characters it has."""
+        self._waiting.append(make)
+        self._waiting_chars += size
+        if len(self._waiting) == 1:
+            try:
+                asyncio.get_running_loop().call_soon(self.flush)
+            except RuntimeError:  # Nothing else waits for this thread.
+                self.flush()
+        elif self._waiting_chars > _MAX_WAITING_CHARS:
+            self.flush()
+
+    def write(self, text: str) -> int:
+        self._waiting.append(lambda: text)
+        return len(text)
+
+    def flush(self) -> None:
+        made = []
+        while self._waiting:
+            made.append(self._waiting.popleft()())
+        self._waiting_chars = 0
+        if made:
+            sys.stderr.write("".join(made))
+            sys.stderr.flush()
+
+
+_OUTLET = _Outlet()
 
 
 class _JSONFormatter(logging.Formatter):
@@ -101,4 +152,9 @@ def _line(moment: datetime, level: str, logger: str, message: str, more: Mapping
         "message": message,
     }
     record.update((name, value) for name, value in more.items() if value is not None)
-    return json.dumps(record).replace("\x7f", "\\u007f")
+    return _escape_delete(json.dumps(record))
+
+
+def _escape_delete(text: str) -> str:
+    """Escape the one control character that JSON leaves as it is."""
+    return text.replace("\x7f", "\\u007f")

@@ -16,14 +16,14 @@ from cog.types import CancelationException
 from cog.worker.answers import Answers, describe_error, print_user_traceback
 from cog.worker.batches import Batches
 from cog.worker.channel import Channel
-from cog.worker.logs import capture
+from cog.worker.logs import Logs
 from cog.worker.lookout import Lookout
 from cog.worker.model import Model
 
 
-def run(fd: int, reference: str, folder: str, mode: str) -> int:
+def run(channel: Channel, reference: str, folder: str, mode: str) -> int:
     """Import the predictor, set it up, and answer predictions until told to stop. Gives the exit code."""
-    worker = Worker(Channel(fd))
+    worker = Worker(channel)
     worker.listen()
     return worker.run(reference, folder, mode)
 
@@ -37,7 +37,7 @@ class Worker:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._finish_logs = capture(channel, self._only_running)
+        self._logs = Logs(channel, self._only_running)
         self._loop: Optional[asyncio.AbstractEventLoop] = None
         self._tasks: Dict[str, Any] = {}
         self._stop: "asyncio.Future[None]"
@@ -55,7 +55,7 @@ class Worker:
         try:
             self._model = Model(reference, folder, mode)
             spec = self._model.spec
-            self._answers = Answers(self._channel, self._finish_logs, spec.output.type)
+            self._answers = Answers(self._channel, self._logs.finish, spec.output.type)
             self._channel.send(wire.SPEC, {}, json.dumps(spec.to_json()).encode())
             setup = self._model.make()
             if spec.is_async:
@@ -85,6 +85,7 @@ class Worker:
     # Synchronous predictors: one at a time, on the main thread, where setup() ran too.
 
     def _serve(self) -> int:
+        self._logs.expect_one_at_a_time()
         self._channel.send(wire.READY, {"has_healthcheck": self._model.has_healthcheck})
         if self._model.spec.batch_size is not None:
             Batches(self._model, self._channel, self._lookout, self._answers).serve()

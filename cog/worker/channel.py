@@ -6,33 +6,39 @@ import signal
 import socket
 import threading
 from collections import deque
-from typing import Any, Deque, Dict, List, Sequence
+from typing import Any, Deque, Dict, List, Optional, Sequence
 
 from cog import wire
+from cog.worker.printed import Printed
 
 _CHUNK = 1 << 20
 _MAX_HELD_BYTES = 1 << 20
+# What the kernel takes as one piece, all of it or nothing.
+_WHOLE_BYTES = 1 << 15
 
 
 class Channel:
-    """Sends from any thread; read by the main thread alone."""
+    """Sends from any thread; read by the main thread alone. What was printed goes before every message."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, memory_fd: int = -1) -> None:
         self._socket = socket.socket(fileno=fd)
         # Children of the model must not hold the channel open.
         self._socket.set_inheritable(False)
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
+        self.printed = Printed(memory_fd, self.send_printed)
         self._reader = wire.FrameReader()
         self._messages: Deque[wire.Message] = deque()
         self._held: List[bytes] = []
         self._held_bytes = 0
+        # How many of them there are up to the last text.
+        self._texts = 0
         self._poll = select.poll()  # not select(): the descriptor may be above 1023
         self._poll.register(fd, select.POLLIN)
         self._main = threading.get_ident()
         # True while the main thread sends: to break off in the middle of a frame would garble all that follow.
         self.is_sending = False
-        # Set by a handler that came meanwhile: it wants its signal again.
-        self.must_signal = False
+        self._must_signal = False
+        self._is_putting = False
 
     def fileno(self) -> int:
         """The socket's descriptor, to wait for what comes."""
@@ -47,26 +53,68 @@ class Channel:
 
     def send_frame(self, frame: bytes, *, is_held: bool = False) -> None:
         """The same for a message that is bytes already."""
-        with self._lock:
-            self._held.append(frame)
-            self._held_bytes += len(frame)
+        with self.lock:
+            if self._is_putting:
+                self._hold(frame)  # A destructor that runs in between: who is at it goes on.
+            else:
+                self._put(frame, is_held=is_held)
+
+    def send_printed(self) -> None:
+        """Send what was printed, and what is held."""
+        with self.lock:
+            if not self._is_putting:
+                self._put(None, is_held=False)
+
+    def _put(self, frame: Optional[bytes], *, is_held: bool) -> None:
+        try:
+            self.is_sending = threading.get_ident() == self._main
+            self._is_putting = True
+            if not self.printed.is_empty:
+                for prediction_id, text in self.printed.take():
+                    self._hold(wire.encode(wire.LOG, {"id": prediction_id}, text))
+                    self._texts = len(self._held)
+            if frame is not None:
+                self._hold(frame)
             if not is_held or self._held_bytes > _MAX_HELD_BYTES:
                 self._send_held()
-
-    def _send_held(self) -> None:
-        is_main = threading.get_ident() == self._main
-        try:
-            self.is_sending = is_main
-            frames, self._held, self._held_bytes = self._held, [], 0
-            self._socket.sendall(frames[0] if len(frames) == 1 else b"".join(frames))
         except (BrokenPipeError, ConnectionResetError):
             _die()
         finally:
-            if is_main:
-                self.is_sending = False
-                if self.must_signal:
-                    self.must_signal = False
-                    signal.pthread_kill(self._main, signal.SIGUSR1)
+            self._is_putting = False
+            self.is_sending = False
+            if self._must_signal:
+                self._must_signal = False
+                signal.pthread_kill(self._main, signal.SIGUSR1)
+
+    def _hold(self, frame: bytes) -> None:
+        self._held.append(frame)
+        self._held_bytes += len(frame)
+
+    def _send_held(self) -> None:
+        frames, texts, size = self._held, self._texts, self._held_bytes
+        self._held, self._texts, self._held_bytes = [], 0, 0
+        if texts and size > _WHOLE_BYTES:
+            # Texts first: what is sent of them and not yet cleared would be told twice if we are killed meanwhile.
+            self._socket.sendall(b"".join(frames[:texts]))
+            self.printed.clear()
+            frames = frames[texts:]
+        if frames:
+            self._socket.sendall(frames[0] if len(frames) == 1 else b"".join(frames))
+        if not self.printed.is_empty:
+            self.printed.clear()
+
+    def signal_later(self) -> None:
+        """For a signal's handler that came in the middle of something: have it called again when that is over."""
+        self._must_signal = True
+        if not self.is_sending:
+            self.printed.make_due()
+
+    def leave(self) -> None:
+        """Called in a forked child: what its parent holds and has printed is the parent's."""
+        self.lock = threading.RLock()
+        self._held, self._texts, self._held_bytes = [], 0, 0
+        self._is_putting = self.is_sending = self._must_signal = False
+        self.printed.leave()
 
     def receive(self) -> wire.Message:
         """Wait for the next message; when the server is gone, end the process group."""

@@ -3,83 +3,74 @@
 import io
 import os
 import sys
-import threading
-from typing import Callable, Dict, Iterable, Optional
+from types import FrameType
+from typing import Callable, Dict, Optional
 
-from cog import wire
-from cog.scope import _current
+from cog.scope import Scope, _current
 from cog.worker.channel import Channel
 
-MAX_LINE_CHARS = 1 << 20
+# A line that grows longer than this while others print is sent in pieces.
+_MAX_PIECES_BYTES = 1 << 16
+
+OnlyRunning = Callable[[], Optional[str]]
 
 
-class LogStream(io.TextIOBase):
-    """Stands in for sys.stdout and sys.stderr.
+class Logs:
+    """Puts files of its own in the place of sys.stdout and sys.stderr.
 
     Text printed inside a prediction goes to the server with its id, line by line; everything else goes to the file
-    descriptor, which the server reads too. Threads that a prediction starts have no id of their own: their text
-    belongs to the prediction that runs, if it is the only one.
+    descriptor, which the server reads too, and so does what a forked child prints. Threads that a prediction starts
+    have no id of their own: their text belongs to the prediction that runs, if it is the only one.
     """
 
-    def __init__(self, fd: int, channel: Channel, only_running: Callable[[], Optional[str]]) -> None:
-        self._fd = fd
+    def __init__(self, channel: Channel, only_running: OnlyRunning) -> None:
         self._channel = channel
-        self._only_running = only_running
-        self._pending: Dict[str, str] = {}
-        self._lock = threading.RLock()
-        self.buffer = _BinaryLog(self)
+        self._sinks = [_Sink(fd, channel, only_running) for fd in (1, 2)]
+        self._streams = [LogStream(sink) for sink in self._sinks]
+        sys.stdout, sys.stderr = self._streams
+        os.register_at_fork(before=self._before_fork, after_in_child=self._after_fork)
 
-    def write(self, text: str) -> int:
-        if not isinstance(text, str):
-            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        scope = _current.get()
-        prediction_id = scope.prediction_id if scope else self._only_running()
-        if prediction_id is None:
-            _write_all(self._fd, text.encode("utf-8", "replace"))
-            return len(text)
-        with self._lock:
-            pending = self._pending.get(prediction_id, "") + text
-            cut = len(pending) if len(pending) > MAX_LINE_CHARS else pending.rfind("\n") + 1
-            self._pending[prediction_id] = pending[cut:]
-            if cut:
-                self._send(prediction_id, pending[:cut])
-        return len(text)
-
-    def writelines(self, lines: Iterable[str]) -> None:  # type: ignore[override]  # typeshed types it by the buffer
-        for line in lines:
-            self.write(line)
-
-    def flush(self) -> None:
-        with self._lock:
-            for prediction_id in list(self._pending):
-                self.finish(prediction_id)
+    def expect_one_at_a_time(self) -> None:
+        """From now on at most one prediction runs: its lines are put together by the streams, which do it in C."""
+        for sink, stream in zip(self._sinks, self._streams):
+            stream.reconfigure(line_buffering=True, write_through=False)
+            sink.gets_lines = True
 
     def finish(self, prediction_id: str) -> None:
-        """Send what is left of a prediction's text, and forget it."""
-        with self._lock:
-            text = self._pending.pop(prediction_id, "")
-            if text:
-                self._send(prediction_id, text)
+        """Let the rest of a prediction's text, which has no line break, go with the next message."""
+        self._flush()
+        for sink in self._sinks:
+            sink.finish(prediction_id)
 
-    def _send(self, prediction_id: str, text: str) -> None:
-        self._channel.send(wire.LOG, {"id": prediction_id}, text.encode("utf-8", "replace"))
+    def _flush(self) -> None:
+        for stream in self._streams:
+            try:
+                stream.flush()
+            except ValueError:
+                pass  # The model has detached it.
 
-    def fileno(self) -> int:
-        return self._fd
+    def _before_fork(self) -> None:
+        # It is older than what the child prints, and must not come from there again.
+        self._flush()
+        self._channel.send_printed()
 
-    def isatty(self) -> bool:
-        return False
+    def _after_fork(self) -> None:
+        self._channel.leave()
+        for sink in self._sinks:
+            sink.is_forked = True
 
-    def writable(self) -> bool:
-        return True
+
+class LogStream(io.TextIOWrapper):
+    """Stands in for sys.stdout and sys.stderr."""
+
+    def __init__(self, sink: "_Sink") -> None:
+        # io asks a buffer for no more than a sink has.
+        super().__init__(sink, encoding="utf-8", errors="replace", newline="\n", write_through=True)  # type: ignore[arg-type]
+        self._binary = _BinaryLog(self)
 
     @property
-    def encoding(self) -> str:  # type: ignore[override]  # io.TextIOBase declares it as a plain attribute
-        return "utf-8"
-
-    @property
-    def errors(self) -> str:  # type: ignore[override]  # as above
-        return "replace"
+    def buffer(self) -> "_BinaryLog":  # type: ignore[override]  # a sink takes UTF-8 only
+        return self._binary
 
 
 class _BinaryLog(io.RawIOBase):
@@ -93,25 +84,136 @@ class _BinaryLog(io.RawIOBase):
         self._stream.write(raw.decode("utf-8", "replace"))
         return len(raw)
 
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def isatty(self) -> bool:
+        return False
+
     def writable(self) -> bool:
         return True
 
 
-def _write_all(fd: int, data: bytes) -> None:
-    while data:
+class _Sink:
+    """Where a LogStream writes: whole lines while one prediction runs at a time, everything as it comes otherwise.
+
+    A cancel never breaks off `write`; see `must_not_break_off`.
+    """
+
+    closed = False
+
+    def __init__(self, fd: int, channel: Channel, only_running: OnlyRunning) -> None:
+        self._fd = fd
+        self._channel = channel
+        self._printed = channel.printed
+        self._only_running = only_running
+        self._pieces: Dict[str, bytearray] = {}
+        self.name = f"<{'stdout' if fd == 1 else 'stderr'}>"
+        self.gets_lines = False
+        self.is_forked = False
+
+    def write(self, text: bytes) -> int:
+        """Take some UTF-8. Most lines are of the same scope as the one before; for those it is as short as can be."""
+        scope = _current.get()
+        printed = self._printed
+        if scope is not printed.scope:
+            return self._write_slowly(text, scope)
+        printed.add(text)
         try:
-            data = data[os.write(fd, data) :]
+            printed.copy(text)
+        except ValueError:
+            printed.send()
+        if not printed.is_due:
+            printed.make_due()
+        return len(text)
+
+    def _write_slowly(self, text: bytes, scope: Optional[Scope]) -> int:
+        with self._channel.lock:
+            prediction_id = self._whose(scope)
+            if prediction_id is None:
+                _write_all(self._fd, text)
+            elif self.gets_lines:
+                self._put(prediction_id, text, scope)
+            else:
+                pieces = self._pieces.setdefault(prediction_id, bytearray())
+                pieces += text
+                if b"\n" in text or len(pieces) > _MAX_PIECES_BYTES:
+                    cut = pieces.rfind(b"\n") + 1 or len(pieces)
+                    lines = bytes(pieces[:cut])
+                    del pieces[:cut]
+                    self._put(prediction_id, lines, None)
+        return len(text)
+
+    def _whose(self, scope: Optional[Scope]) -> Optional[str]:
+        return scope.prediction_id if scope else self._only_running()
+
+    def _put(self, prediction_id: str, text: bytes, scope: Optional[Scope]) -> None:
+        if self.is_forked:
+            _write_all(self._fd, text)
+            return
+        printed = self._printed
+        printed.turn_to(prediction_id, scope)
+        printed.add(text)
+        try:
+            printed.copy(text)
+        except ValueError:
+            printed.send()
+        if not printed.is_due:
+            printed.make_due()
+
+    def flush(self) -> None:
+        """Take pieces of lines of whoever asks as whole. A stream calls it behind every line."""
+        if self._pieces:
+            prediction_id = self._whose(_current.get())
+            if prediction_id is not None:
+                self.finish(prediction_id)
+
+    def finish(self, prediction_id: str) -> None:
+        """Take what there is of a prediction's last line as whole."""
+        if self._pieces:
+            with self._channel.lock:
+                pieces = self._pieces.pop(prediction_id, None)
+                if pieces:
+                    self._put(prediction_id, bytes(pieces), None)
+
+    # What else a stream asks.
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def isatty(self) -> bool:
+        return False
+
+    def readable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """Stay open: the next prediction prints too."""
+
+
+def must_not_break_off(frame: Optional[FrameType]) -> bool:
+    """Whether a frame is inside of what would lose text, send it twice, or swallow an exception.
+
+    It is asked of the frame that a signal interrupted, because that costs nothing while there is none.
+    """
+    whole = (_Sink.write.__code__, Logs._before_fork.__code__)
+    while frame is not None and frame.f_code not in whole:
+        frame = frame.f_back
+    return frame is not None
+
+
+def _write_all(fd: int, text: bytes) -> None:
+    while text:
+        try:
+            text = text[os.write(fd, text) :]
         except OSError:
             return  # The model closed its stdout; its text has nowhere to go, its prediction does.
-
-
-def capture(channel: Channel, only_running: Callable[[], Optional[str]]) -> Callable[[str], None]:
-    """Put LogStreams in place of stdout and stderr; give the function that sends a finished prediction's last text."""
-    streams = [LogStream(1, channel, only_running), LogStream(2, channel, only_running)]
-    sys.stdout, sys.stderr = streams[0], streams[1]
-
-    def finish(prediction_id: str) -> None:
-        for stream in streams:
-            stream.finish(prediction_id)
-
-    return finish

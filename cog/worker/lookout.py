@@ -5,6 +5,7 @@ from typing import Any, Callable, List, Optional, Sequence, Tuple
 from cog import wire
 from cog.types import CancelationException
 from cog.worker.channel import Channel
+from cog.worker.logs import must_not_break_off
 
 
 class Lookout:
@@ -43,8 +44,8 @@ class Lookout:
         """The handler of SIGUSR1, which the server sends behind what cannot wait."""
         if not self.running:
             return  # Whatever has come is read next.
-        if self._channel.is_sending:
-            self._channel.must_signal = True
+        if self._channel.is_sending or must_not_break_off(frame):
+            self._channel.signal_later()
         elif self._is_looking:
             self._must_look_again = True
         else:

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import socket
+import tempfile
 import termios
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from cog import wire
+from cog.text_memory import SIZE_BYTES, read_texts
 from cog_server.json_pieces import encode_json
 from cog_server.worker.oom import OomKills
 
@@ -26,6 +28,9 @@ from cog_server.worker.oom import OomKills
 _DRAIN_S = 1.0
 # What a pipe holds. Source: pipe(7).
 _PIPE_BYTES = 64 * 1024
+# How long text in the pipe waits for what Python has printed before it and not sent yet. A worker sends after 5 ms,
+# unless C code holds its interpreter.
+_MAX_PRINTED_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,10 @@ class Callbacks:
 
 
 class WorkerProcess:
-    """A worker in a session of its own, with a socket for messages and one pipe for stdout and stderr."""
+    """A worker in a session of its own, with a socket for messages and one pipe for stdout and stderr.
+
+    What it prints and has not sent lies in memory that is shared with it, and is read when it has died.
+    """
 
     def __init__(self, callbacks: Callbacks, oom: OomKills) -> None:
         self._callbacks = callbacks
@@ -49,7 +57,9 @@ class WorkerProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._guard: asyncio.subprocess.Process | None = None
         self._transport: asyncio.Transport | None = None
-        self._text_fd = self._socket_fd = -1
+        self._text_fd = self._socket_fd = self._memory_fd = -1
+        self._waiting: asyncio.TimerHandle | None = None
+        self._has_waited = False
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._watch: asyncio.Task[None] | None = None
         self._frames: list[bytes] = []
@@ -57,7 +67,8 @@ class WorkerProcess:
         self._end_of_stream: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def spawn(self, command: list[str], *, folder: Path, environment: Mapping[str, str]) -> None:
-        """Start `command` with `--fd N` added. Raises OSError if it cannot be started."""
+        """Start `command` with `--fd N --memory N` added. Raises OSError if it cannot be started."""
+        self._memory_fd = _make_memory()
         ours, theirs = socket.socketpair()
         text_fd, their_text_fd = os.pipe()
         self._oom_count = self._oom.count()
@@ -66,17 +77,20 @@ class WorkerProcess:
                 *command,
                 "--fd",
                 str(theirs.fileno()),
+                "--memory",
+                str(self._memory_fd),
                 cwd=folder,
                 env=dict(environment),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=their_text_fd,
                 stderr=their_text_fd,
-                pass_fds=(theirs.fileno(),),
+                pass_fds=(theirs.fileno(), self._memory_fd),
                 start_new_session=True,
             )
         except BaseException:
             ours.close()
             os.close(text_fd)
+            self._close_memory()
             raise
         finally:
             theirs.close()
@@ -88,14 +102,15 @@ class WorkerProcess:
             self.kill()
             ours.close()
             os.close(text_fd)
+            self._close_memory()
             raise
         self._text_fd = text_fd
         os.set_blocking(text_fd, False)
-        loop.add_reader(text_fd, self._on_text_ready)
+        loop.add_reader(text_fd, self._on_text)
         ours.setblocking(False)
         self._socket_fd = ours.fileno()
         self._transport, _ = await loop.create_connection(
-            lambda: _Protocol(self._callbacks.on_message, self._end_of_stream), sock=ours
+            lambda: _Protocol(self._on_message, self._end_of_stream), sock=ours
         )
         self._watch = asyncio.create_task(self._wait(), name="cog-worker-exit")
 
@@ -125,10 +140,33 @@ class WorkerProcess:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGUSR1)
 
-    def _on_text_ready(self) -> None:
-        # Whose text it is depends on what the worker has said before. What of that is not read yet is read in this turn
-        # of the loop or the next; then this is called again.
-        if self._transport is None or not self._transport.is_reading() or not _unread(self._socket_fd):
+    def _on_message(self, message: wire.Message) -> None:
+        self._callbacks.on_message(message)
+        if message.kind == wire.LOG:
+            self._has_waited = False
+            if self._waiting is not None:
+                self._read_on()
+
+    def _on_text(self) -> None:
+        """There is text in the pipe: a line that was printed before it comes first, if it comes soon."""
+        if self._transport is not None and self._transport.is_reading() and _unread(self._socket_fd):
+            # Whose text it is depends on what the worker has said before, which is read in this turn of the loop or the
+            # next; then this is called again.
+            return
+        if self._has_waited or not read_texts(os.pread(self._memory_fd, SIZE_BYTES, 0)):
+            self.read_text()
+            return
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._text_fd)
+        self._has_waited = True
+        self._waiting = loop.call_later(_MAX_PRINTED_S, self._read_on)
+
+    def _read_on(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+        if self._text_fd >= 0:
+            asyncio.get_running_loop().add_reader(self._text_fd, self._on_text)
             self.read_text()
 
     def read_text(self) -> None:
@@ -186,6 +224,9 @@ class WorkerProcess:
             await self._guard.wait()
         # What the worker sent before it died may still lie in the socket: read to its end first.
         await asyncio.wait({self._end_of_stream}, timeout=_DRAIN_S)
+        for prediction_id, text in read_texts(os.pread(self._memory_fd, SIZE_BYTES, 0)).items():
+            self._callbacks.on_message(wire.Message(wire.LOG, {"id": prediction_id}, text))
+        self._close_memory()
         self.read_text()
         self._close_text()
         if self._transport is not None:
@@ -193,11 +234,29 @@ class WorkerProcess:
         was_oom = code == -signal.SIGKILL and self._oom.claim(since=self._oom_count)
         self._callbacks.on_exit(code, was_oom)
 
+    def _close_memory(self) -> None:
+        os.close(self._memory_fd)
+        self._memory_fd = -1
+
     def _close_text(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
         if self._text_fd >= 0:
             asyncio.get_running_loop().remove_reader(self._text_fd)
             os.close(self._text_fd)
             self._text_fd = -1
+
+
+def _make_memory() -> int:
+    """Open a file without a name that holds what cog/text_memory.py describes."""
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("cog-text")
+    else:
+        with tempfile.TemporaryFile() as file:
+            fd = os.dup(file.fileno())
+    os.truncate(fd, SIZE_BYTES)
+    return fd
 
 
 async def _spawn_guard(group: int) -> asyncio.subprocess.Process:

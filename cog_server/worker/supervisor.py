@@ -175,7 +175,17 @@ class Supervisor:
         self._worker.send(wire.PREDICT, head, body)
 
     async def next_event(self, job: Job) -> wire.Message | WorkerLost:
-        """The next of the job's events: BATCH, OUTPUT, METRIC, or its end, DONE or WorkerLost."""
+        """The next of the job's events: BATCH, OUTPUT, METRIC, or its end, DONE or WorkerLost.
+
+        Text that came before it is told of first.
+        """
+        event = await self._next_event(job)
+        while isinstance(event, wire.Message) and event.kind == wire.LOG:
+            job.on_log(event.body.decode())
+            event = await self._next_event(job)
+        return event
+
+    async def _next_event(self, job: Job) -> wire.Message | WorkerLost:
         job.taken += 1
         if job.taken % _TURN == 0:
             await asyncio.sleep(0)
@@ -330,12 +340,9 @@ class Supervisor:
                     self._worker.send(wire.READ, {})
             following = self._leave_line(message.head["id"]) if kind == wire.DONE else None
             if job is not None:
-                job.put(message)
+                self._put(job, message)
             if following is not None:
                 self._begin_turn(following)
-            if job is not None and job.is_behind and self._worker is not None:
-                self._behind.add(job)
-                self._worker.pause()
         elif kind == wire.BATCH:
             self._on_batch(message)
         elif kind == wire.SPEC:
@@ -346,6 +353,12 @@ class Supervisor:
             self._fail_setup(message.head["error"])
         elif kind == wire.HEALTHY and message.head["id"] == str(self._health_number):
             self._answer_health(message.head["ok"], message.head["error"])
+
+    def _put(self, job: Job, event: wire.Message) -> None:
+        job.put(event)
+        if job.is_behind and self._worker is not None:
+            self._behind.add(job)
+            self._worker.pause()
 
     def _on_batch(self, message: wire.Message) -> None:
         self._batch = tuple(message.head["ids"])
@@ -378,7 +391,10 @@ class Supervisor:
         if self.state is State.STARTING and self.restarts == 0:
             self.setup.logs = (self.setup.logs + text)[-MAX_SETUP_LOG_CHARS:]
         job = self._jobs.get(prediction_id) if prediction_id is not None else None
-        if job is not None:
+        if job is not None and job.events:
+            # In its place among outputs that were not taken yet.
+            self._put(job, wire.Message(wire.LOG, {"id": job.id}, text.encode()))
+        elif job is not None:
             job.on_log(text)
         self._on_text(text, job.id if job else None, None if self.place.is_alone else self.place.index)
 

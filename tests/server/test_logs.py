@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +40,39 @@ except ZeroDivisionError:
 log.info("of another", extra={"prediction_id": "other"})
 """
 
+WRITE_TEXT = """
+import asyncio, logging, sys, threading
+from cog_server.logs import ModelLog, configure_logging
+configure_logging(log_format=sys.argv[1], level="info")
+model, log = ModelLog(sys.argv[1]), logging.getLogger("cog.server")
 
-def written(log_format: str) -> str:
-    command = [sys.executable, "-c", WRITE, log_format]
+async def main():
+    model.write("1\\n", "a")
+    model.write("2\\n", "b")
+    log.info("3")
+    model.write("4\\n", "a")
+    thread = threading.Thread(target=log.info, args=("5",))
+    thread.start()
+    thread.join()
+    model.write("6\\n", "a")
+    print("an answer", file=sys.stderr)
+    await asyncio.sleep(0)
+    print("the next turn", file=sys.stderr)
+    model.write("x" * 300_000 + "\\n", "a")
+    model.write("7\\n", "a")
+    print("so much does not wait", file=sys.stderr)
+    model.write("8\\n", "a")
+    asyncio.get_running_loop().stop()
+
+try:
+    asyncio.run(main())
+except RuntimeError:
+    pass
+"""
+
+
+def written(log_format: str, source: str = WRITE) -> str:
+    command = [sys.executable, "-c", source, log_format]
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
     return subprocess.run(
         command, cwd=REPOSITORY, env=environment, capture_output=True, encoding="utf-8", check=True, timeout=30
@@ -84,6 +114,15 @@ def test_console_lines_name_the_prediction_and_cannot_be_forged() -> None:
         "WARNING: odd \\x1b[31m \\x00 \\x7f \\x85 \\x2028 é\\x0d",
         "ERROR: it broke [prediction abc, trace 0af7651916cd43dd8448eb211c80319c]",
     ]
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_text_of_the_model_comes_behind_the_answer_and_before_what_is_written_later(log_format: str) -> None:
+    lines = written(log_format, WRITE_TEXT).splitlines()
+
+    records = [json.loads(line)["message"] if line[0] == "{" else line.removeprefix("INFO: ") for line in lines]
+    said = [text for text in records if len(text) < 100]
+    assert said == [*"12345", "an answer", "6", "the next turn", "7", "so much does not wait", "8"]
 
 
 def test_text_of_the_model_carries_its_prediction_also_without_a_line_break(serve: Serve) -> None:
@@ -128,6 +167,23 @@ def test_lines_of_several_workers_are_not_mixed(capsys: pytest.CaptureFixture[st
 
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [(line["message"], line["worker"]) for line in lines] == [("loading weights", 0), ("reading tokens", 1)]
+
+
+def test_each_line_of_a_text_is_a_record_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = ['"message": ""', "", "\x1b[31m \x00 \x7f \x85 \u2028 é \\ \U0001f600", "\ud800", "last\r"]
+
+    log = ModelLog("json")
+    log.trace_of = {"p": "t"}.get
+    log.write("\n".join(lines) + "\n", "p")
+
+    written = capsys.readouterr().err
+    records = [json.loads(line) for line in written.splitlines()]
+    assert [record.pop("message") for record in records] == lines
+    assert [datetime.fromisoformat(record.pop("time")).tzinfo for record in records] == [timezone.utc] * 5
+    rest = {"level": "INFO", "logger": "model", "prediction_id": "p", "trace_id": "t"}
+    assert records == [rest] * 5
+    assert written.isascii()
+    assert "\x7f" not in written
 
 
 def test_what_one_task_works_for_is_not_what_another_does() -> None:

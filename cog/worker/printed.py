@@ -1,0 +1,113 @@
+"""`Printed`: what predictions printed and the server has not been sent yet."""
+
+import mmap
+import os
+import queue
+import threading
+import time
+from typing import Callable, Dict, List, Optional, Tuple
+
+from cog.scope import Scope
+from cog.text_memory import FILL, SIZE_BYTES, record_head
+
+# How long text may lie here while nothing else is sent.
+_DELAY_S = 0.005
+# Nobody's scope: no text of it can come.
+_NOBODY = Scope("", {}, lambda name, value: None)
+
+
+class Printed:
+    """Text goes together, with the worker's next message, once the memory is full, or after 5 ms: a message for each
+    line would cost ten times as much as the line.
+
+    It lies in a list, to be sent, and in memory shared with the server, which reads there what is left when this
+    process dies. Text is added without a lock, which would double what it costs: to the list first, so that what can
+    be out of step, when several threads print, is only the other. All else needs the channel's lock.
+
+    The thread that sends after 5 ms needs the interpreter: text waits for C code that holds it longer.
+    """
+
+    def __init__(self, memory_fd: int, send: Callable[[], None]) -> None:
+        """Without a descriptor of it, the memory is nobody else's. `send` takes and sends all that is here."""
+        self._memory = mmap.mmap(memory_fd, SIZE_BYTES)
+        self._memory[:] = FILL * SIZE_BYTES
+        if memory_fd >= 0:
+            os.close(memory_fd)
+        self._texts: List[bytes] = []
+        self.add = self._texts.append
+        # Raises ValueError if it does not fit.
+        self.copy = self._memory.write
+        # Whose the texts of the list are: a line of this scope may be added and copied as it is.
+        self.scope = _NOBODY
+        self._owner: Optional[str] = None
+        self._others: Dict[str, List[bytes]] = {}
+        self._head = b""
+        self._copied_bytes = 0
+        self.is_due = False
+        self._wake: "queue.SimpleQueue[None]" = queue.SimpleQueue()
+        self._has_thread = False
+        self.send = send
+
+    def make_due(self) -> None:
+        """Have it sent in 5 ms."""
+        self.is_due = True
+        if not self._has_thread:
+            self._has_thread = True
+            threading.Thread(target=self._send_late, name="cog-printed", daemon=True).start()
+        self._wake.put(None)
+
+    def _send_late(self) -> None:
+        while True:
+            self._wake.get()
+            time.sleep(_DELAY_S)
+            self.is_due = False
+            self.send()
+
+    def turn_to(self, prediction_id: str, scope: Optional[Scope]) -> None:
+        """What is added from now on is this prediction's; with a scope, as long as that is the current one."""
+        if prediction_id != self._owner:
+            self.scope = _NOBODY
+            self._put_aside()
+            self._owner, self._head = prediction_id, record_head(prediction_id)
+            try:
+                self.copy(self._head)
+            except ValueError:
+                self.send()
+        if scope is not None:
+            self.scope = scope
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to take or to clear."""
+        return self._memory.tell() == len(self._head) and not self._texts
+
+    def take(self) -> List[Tuple[str, bytes]]:
+        """The texts, each with its prediction, to be sent; they lie in the memory until `clear`."""
+        self._copied_bytes = self._memory.tell()
+        self._put_aside()
+        texts, self._others = self._others, {}
+        return [(prediction_id, b"".join(parts)) for prediction_id, parts in texts.items()]
+
+    def clear(self) -> None:
+        """What was taken is sent: leave in the memory what was printed since."""
+        end = self._memory.tell()
+        left = self._head + self._memory[self._copied_bytes : end]
+        self._memory.seek(0)
+        self._memory[: max(end, len(left))] = left.ljust(end, FILL)
+        self._memory.seek(len(left))
+        self._copied_bytes = len(self._head)
+
+    def leave(self) -> None:
+        """Called in a forked child: what is here is its parent's, and the memory too."""
+        self._memory = mmap.mmap(-1, SIZE_BYTES)
+        self.copy = self._memory.write
+        self.scope, self._owner, self._head = _NOBODY, None, b""
+        self._texts.clear()
+        self._others.clear()
+        self._copied_bytes = 0
+
+    def _put_aside(self) -> None:
+        count = len(self._texts)
+        if count and self._owner is not None:
+            self._others.setdefault(self._owner, []).extend(self._texts[:count])
+        del self._texts[:count]
