@@ -28,8 +28,6 @@ log = logging.getLogger("cog.server")
 # Called once, with the worker that is its own until it is given back, or with why there will be none. Must not raise.
 Taker = Callable[[Supervisor | WorkerUnavailable], None]
 
-# So many small predictions lie in the worker's socket behind the one that runs: it need not sleep between two of them.
-_QUEUE = 8
 _STARTING = "the model is starting"
 _FINAL = (State.SETUP_FAILED, State.DEFUNCT, State.STOPPED)
 
@@ -152,6 +150,7 @@ class WorkerPool:
         self._for_one = dict.fromkeys(self.supervisors, 0)
         for supervisor in self.supervisors:
             supervisor.listeners.append(functools.partial(self._on_change, supervisor))
+            supervisor.on_room = self._serve
         await asyncio.gather(*(supervisor.start() for supervisor in self.supervisors))
 
     def _on_change(self, supervisor: Supervisor, state: State) -> None:
@@ -251,7 +250,7 @@ class WorkerPool:
             return WorkerUnavailable(self.reason)
         found, least = None, self._slots_each
         for supervisor, taken in self._taken.items():
-            if taken < least and supervisor.is_ready:
+            if taken < least and supervisor.is_ready and not supervisor.is_full:
                 found, least = supervisor, taken
         if found is None and may_queue:
             found = self._queueing()
@@ -270,7 +269,7 @@ class WorkerPool:
         if len(self._taken) > 1 or self._slots_each > 1 or self._settings.restart_after_failures:
             return None
         (worker,) = self._taken
-        has_room = worker.is_ready and self._taken[worker] <= _QUEUE and not self._for_one[worker]
+        has_room = worker.is_ready and not worker.is_full and not self._for_one[worker]
         return worker if has_room else None
 
     def _serve(self) -> None:

@@ -28,6 +28,8 @@ RESTART_WINDOW_S = 60.0
 _MAX_DELAY_S = 10.0
 HEALTHCHECK_TIMEOUT_S = 5.0
 MAX_SETUP_LOG_CHARS = 1024 * 1024
+# So many small predictions lie in the worker's socket behind the one that runs: it need not sleep between two of them.
+MAX_LINE = 8
 MAX_WAITING = 1000
 MAX_WAITING_BYTES = 64 * 1024 * 1024
 # After so many events in a row, others get their turn: readers see a fast model's items as they come.
@@ -136,6 +138,8 @@ class Supervisor:
         self._kill_reason: str | None = None
         self._prefix = "" if place.is_alone else f"worker {place.index}: "
         self.listeners: list[Callable[[State], None]] = []
+        # Called when there is room again for what waits in the worker.
+        self.on_room: Callable[[], None] = lambda: None
 
     async def start(self) -> None:
         """Start the first worker; its setup goes on after this returns."""
@@ -159,6 +163,11 @@ class Supervisor:
     def pid(self) -> int | None:
         """The process id of the worker, None while there is none."""
         return self._worker.pid if self._worker is not None else None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more must not wait in the worker, what was forgotten there counted too."""
+        return len(self._line) > MAX_LINE
 
     def begin(self, job: Job, head: dict[str, object], body: bytes) -> None:
         """Give a prediction to the worker, which must be ready; its events go to the job until `end`.
@@ -341,6 +350,8 @@ class Supervisor:
             following = self._leave_line(message.head["id"]) if kind == wire.DONE else None
             if job is not None:
                 self._put(job, message)
+            elif kind == wire.DONE:
+                self.on_room()
             if following is not None:
                 self._begin_turn(following)
         elif kind == wire.BATCH:
