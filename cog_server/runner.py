@@ -579,6 +579,8 @@ class JobRunner:
     def _end(self, entry: _Entry, outcome: _Outcome) -> None:
         for timer in entry.timers:
             timer.cancel()
+        # It holds the entry: without this both would wait for Python's collector of cycles.
+        entry.job = None
         entry.prediction.finish(outcome.status, error=outcome.error, predict_time_s=outcome.predict_time_s)
         self._leave(entry)
 
