@@ -304,6 +304,11 @@ class LimitedProtocol(HttpToolsProtocol):
         self._collected.clear()
         self._parse(data)
 
+    def shutdown(self) -> None:
+        if self._known is not None:
+            self._parse_collected()  # It has begun: it is answered.
+        super().shutdown()
+
     def _exchange_of(self, known: Known, data: bytes) -> bool:
         """Have a request answered without ASGI, if its taker takes it."""
         if self._exchange is None:

@@ -261,6 +261,21 @@ def test_a_server_that_ends_answers_first_and_closes(serve: Serve) -> None:
     assert server.process.wait(10) == 0
 
 
+def test_a_request_whose_body_comes_after_the_end_began_is_answered(serve: Serve) -> None:
+    server = serve(SOURCE)
+    with Client(server) as client:
+        request = client.request({"input": {}})
+        client.socket.sendall(request[:-10])
+        time.sleep(0.1)
+        os.kill(server.process.pid, signal.SIGTERM)
+        time.sleep(0.6)
+        client.socket.sendall(request[-10:])
+        status, _ = client.answer()
+
+    assert status == 503
+    assert server.process.wait(10) == 0
+
+
 def test_a_head_that_was_not_allowed_is_not_remembered(serve: Serve) -> None:
     server = serve(SOURCE, environment={"COG_AUTH_TOKEN": "secret"})
     client = Client(server)
