@@ -9,6 +9,7 @@ import sys
 
 import uvloop
 
+from cog_server.allocator import keep_freed_memory
 from cog_server.logs import ModelLog, configure_logging
 from cog_server.settings import Settings, SettingsError, read_settings
 from cog_server.store.base import Store, StoreError
@@ -28,6 +29,7 @@ def main() -> int:
     except (SettingsError, OSError) as error:
         print(f"cog: {error}", file=sys.stderr)
         return 1
+    keep_freed_memory()
     configure_logging(log_format=settings.log_format, level=settings.log_level)
     return uvloop.run(_serve(settings, listener, ignores_sigterm=options.await_explicit_shutdown == "true"))
 

@@ -26,6 +26,8 @@ from cog_server.worker.oom import OomKills
 
 # How long a dead worker's last messages may take to arrive; they lie in the kernel already.
 _DRAIN_S = 1.0
+# So many messages are sent together at most.
+_TOGETHER = 8
 # What a pipe holds. Source: pipe(7).
 _PIPE_BYTES = 64 * 1024
 # How long text in the pipe waits for what Python has printed before it and not sent yet. A worker sends after 5 ms,
@@ -63,6 +65,7 @@ class WorkerProcess:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._watch: asyncio.Task[None] | None = None
         self._frames: list[bytes] = []
+        self._is_sending = False
         self._oom_count = 0
         self._end_of_stream: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -122,15 +125,30 @@ class WorkerProcess:
     def send(self, kind: bytes, head: dict[str, object], body: bytes = b"") -> None:
         """Send one message; nothing happens if the worker is gone, its exit says so.
 
-        What is sent in one turn of the event loop goes out together: a call of the system takes longer than a message.
+        The first of a turn of the event loop goes at once, for the worker to begin; what follows goes together: a call
+        of the system takes longer than a message.
         """
-        if not self._frames:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._frames.append(wire.frame(kind, encode_json(head), body))
+        frame = wire.frame(kind, encode_json(head), body)
+        if not self._is_sending:
+            self._is_sending = True
+            asyncio.get_running_loop().call_soon(self._end_turn)
+            self._write([frame])
+            return
+        self._frames.append(frame)
+        if len(self._frames) == _TOGETHER:
+            self._flush()
+
+    def _end_turn(self) -> None:
+        self._is_sending = False
+        self._flush()
 
     def _flush(self) -> None:
         frames, self._frames = self._frames, []
-        if frames and self._transport is not None and not self._transport.is_closing():
+        if frames:
+            self._write(frames)
+
+    def _write(self, frames: list[bytes]) -> None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.writelines(frames)
 
     def poke(self) -> None:
