@@ -1,15 +1,29 @@
 """The memory in which a worker's text lies until it is sent: what is in it when the worker dies is not lost.
 
-It holds records: a byte that is in no text, a prediction's id, another such byte, and what that prediction printed.
-Behind them it is filled with a third one. So a record counts as soon as it is written, and needs no length beside it.
+It begins with two numbers, of the last batch of texts that was taken to be sent, and where that ends here: the worker
+may die between having sent it and having cleared it. Then come records: a byte that is in no text, a prediction's id,
+another such byte, and what that prediction printed. Behind them it is filled with a third one. So a record counts as
+soon as it is written, and needs no length beside it.
 """
 
+import struct
 from typing import Dict
 
 SIZE_BYTES = 1 << 16
 FILL = b"\xff"
 _BEGIN = b"\xfe"
 _END_OF_ID = b"\xfd"
+_BATCH = struct.Struct("<QQ")
+
+START = _BATCH.size
+
+
+def batch_head(batch: int, end: int) -> bytes:
+    """The beginning of the memory, `START` bytes: everything before `end` is in this batch or an earlier one."""
+    return _BATCH.pack(batch, end)
+
+
+EMPTY = batch_head(0, START).ljust(SIZE_BYTES, FILL)
 
 
 def record_head(prediction_id: str) -> bytes:
@@ -17,10 +31,16 @@ def record_head(prediction_id: str) -> bytes:
     return _BEGIN + prediction_id.encode() + _END_OF_ID
 
 
-def read_texts(memory: bytes) -> Dict[str, bytes]:
-    """What lies in the memory, by prediction; nothing of those that have no text there."""
+def read_texts(memory: bytes, last_batch: int = 0) -> Dict[str, bytes]:
+    """What lies in the memory, by prediction, without what came in `last_batch` and before."""
+    batch, end = _BATCH.unpack_from(memory)
+    start = end if batch <= last_batch else START
+    written = memory[START:].partition(FILL)[0]
+    old, new = written[: start - START], written[start - START :]
+    # Whose text the new begins with may be said in the old.
+    owner = old[old.rfind(_BEGIN) :].partition(_END_OF_ID)[0] + _END_OF_ID
     found: Dict[str, bytes] = {}
-    for record in memory.partition(FILL)[0].split(_BEGIN)[1:]:
+    for record in (owner + new).split(_BEGIN)[1:]:
         prediction_id, _, text = record.partition(_END_OF_ID)
         if text:
             found[prediction_id.decode()] = found.get(prediction_id.decode(), b"") + text

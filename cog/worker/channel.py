@@ -37,7 +37,8 @@ class Channel:
         self._main = threading.get_ident()
         # True while the main thread sends: to break off in the middle of a frame would garble all that follow.
         self.is_sending = False
-        self._must_signal = False
+        # Whether a signal's handler wants to be called again.
+        self.must_signal = False
         self._is_putting = False
 
     def fileno(self) -> int:
@@ -71,7 +72,7 @@ class Channel:
             self._is_putting = True
             if not self.printed.is_empty:
                 for prediction_id, text in self.printed.take():
-                    self._hold(wire.encode(wire.LOG, {"id": prediction_id}, text))
+                    self._hold(wire.encode(wire.LOG, {"id": prediction_id, "batch": self.printed.batch}, text))
                     self._texts = len(self._held)
             if frame is not None:
                 self._hold(frame)
@@ -82,9 +83,8 @@ class Channel:
         finally:
             self._is_putting = False
             self.is_sending = False
-            if self._must_signal:
-                self._must_signal = False
-                signal.pthread_kill(self._main, signal.SIGUSR1)
+            if self.must_signal:
+                self.signal_again()
 
     def _hold(self, frame: bytes) -> None:
         self._held.append(frame)
@@ -104,16 +104,21 @@ class Channel:
             self.printed.clear()
 
     def signal_later(self) -> None:
-        """For a signal's handler that came in the middle of something: have it called again when that is over."""
-        self._must_signal = True
+        """For a signal's handler that came in the middle of something: have it called again, behind that or soon."""
+        self.must_signal = True
         if not self.is_sending:
             self.printed.make_due()
+
+    def signal_again(self) -> None:
+        """Call a signal's handler that came in the middle of something."""
+        self.must_signal = False
+        signal.pthread_kill(self._main, signal.SIGUSR1)
 
     def leave(self) -> None:
         """Called in a forked child: what its parent holds and has printed is the parent's."""
         self.lock = threading.RLock()
         self._held, self._texts, self._held_bytes = [], 0, 0
-        self._is_putting = self.is_sending = self._must_signal = False
+        self._is_putting = self.is_sending = self.must_signal = False
         self.printed.leave()
 
     def receive(self) -> wire.Message:

@@ -125,7 +125,7 @@ class _Sink:
         try:
             printed.copy(text)
         except ValueError:
-            printed.send()
+            self._send_at_once(text)
         if not printed.is_due:
             printed.make_due()
         return len(text)
@@ -160,12 +160,19 @@ class _Sink:
         try:
             printed.copy(text)
         except ValueError:
-            printed.send()
+            self._send_at_once(text)
         if not printed.is_due:
             printed.make_due()
 
+    def _send_at_once(self, text: bytes) -> None:
+        with self._channel.lock:
+            self._printed.skip(text)
+            self._printed.send()
+
     def flush(self) -> None:
-        """Take pieces of lines of whoever asks as whole. A stream calls it behind every line."""
+        """Take pieces of lines of whoever asks as whole. A stream that gives lines calls it behind each."""
+        if self._channel.must_signal:
+            self._channel.signal_again()
         if self._pieces:
             prediction_id = self._whose(_current.get())
             if prediction_id is not None:

@@ -20,7 +20,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from cog import wire
-from cog.text_memory import SIZE_BYTES, read_texts
+from cog.text_memory import EMPTY, SIZE_BYTES, read_texts
 from cog_server.json_pieces import encode_json
 from cog_server.worker.oom import OomKills
 
@@ -60,6 +60,7 @@ class WorkerProcess:
         self._guard: asyncio.subprocess.Process | None = None
         self._transport: asyncio.Transport | None = None
         self._text_fd = self._socket_fd = self._memory_fd = -1
+        self._last_batch = 0
         self._waiting: asyncio.TimerHandle | None = None
         self._has_waited = False
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -161,6 +162,7 @@ class WorkerProcess:
     def _on_message(self, message: wire.Message) -> None:
         self._callbacks.on_message(message)
         if message.kind == wire.LOG:
+            self._last_batch = message.head["batch"]
             self._has_waited = False
             if self._waiting is not None:
                 self._read_on()
@@ -171,13 +173,17 @@ class WorkerProcess:
             # Whose text it is depends on what the worker has said before, which is read in this turn of the loop or the
             # next; then this is called again.
             return
-        if self._has_waited or not read_texts(os.pread(self._memory_fd, SIZE_BYTES, 0)):
+        if self._has_waited or not self._printed():
             self.read_text()
             return
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._text_fd)
         self._has_waited = True
         self._waiting = loop.call_later(_MAX_PRINTED_S, self._read_on)
+
+    def _printed(self) -> dict[str, bytes]:
+        """What Python has printed and has not come, by prediction."""
+        return read_texts(os.pread(self._memory_fd, SIZE_BYTES, 0), self._last_batch)
 
     def _read_on(self) -> None:
         if self._waiting is not None:
@@ -242,7 +248,7 @@ class WorkerProcess:
             await self._guard.wait()
         # What the worker sent before it died may still lie in the socket: read to its end first.
         await asyncio.wait({self._end_of_stream}, timeout=_DRAIN_S)
-        for prediction_id, text in read_texts(os.pread(self._memory_fd, SIZE_BYTES, 0)).items():
+        for prediction_id, text in self._printed().items():
             self._callbacks.on_message(wire.Message(wire.LOG, {"id": prediction_id}, text))
         self._close_memory()
         self.read_text()
@@ -273,7 +279,7 @@ def _make_memory() -> int:
     else:
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
-    os.truncate(fd, SIZE_BYTES)
+    os.write(fd, EMPTY)
     return fd
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import concurrent.futures
+import os
 import re
+import signal
 import time
 
 import pytest
@@ -262,6 +264,20 @@ def test_a_cancel_in_a_flood_of_lines_loses_and_repeats_none(serve: Serve) -> No
             # And of the line that it was canceled in, as much as print() had written.
             assert numbered(int(number) + 1).startswith(lines)
     assert server.worker_pids() == workers
+
+
+@pytest.mark.slow
+def test_a_kill_in_a_flood_of_lines_repeats_none(serve: Serve) -> None:
+    server = serve(FLOOD, environment={"COG_MAX_RESTARTS": "100"})
+    for turn in range(30):
+        server.wait_for("READY")
+        server.http.post("/predictions", json={"id": f"p{turn}"}, headers=BACKGROUND)
+        time.sleep(0.02 + 0.001 * turn)
+        os.kill(server.worker_pids()[0], signal.SIGKILL)
+
+        said = end_of(server, f"p{turn}")
+
+        assert numbered(said.count("\n") + 1).startswith(said)
 
 
 def test_concurrent_predictions_keep_their_own_text_also_in_pieces(serve: Serve) -> None:
