@@ -35,6 +35,8 @@ BYTES_PER_PIECE = 64
 _BYTES_PER_BODY_SECOND = 1024 * 1024
 # How long a client may go on sending after it was refused: closing at once would destroy the answer on its way.
 _LINGER_S = 2.0
+# How long a new connection of a server that ends has to ask something, and be refused in words.
+_FIRST_WORD_S = 0.5
 # How long the body of a request with a known head may take before it is parsed as others are.
 _COLLECT_S = 1.0
 # Connections over the cap that may wait for their answer; what comes on top is closed without one.
@@ -131,6 +133,7 @@ class LimitedProtocol(HttpToolsProtocol):
         "_exchange",
         "_fed_bytes",
         "_head",
+        "_is_ending",
         "_known",
         "_leaving",
         "_may_be_large",
@@ -162,6 +165,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._known: Known | None = None
         self._collected = bytearray()
         self._exchange: Exchange | None = None
+        self._is_ending = False
 
     def check(self, now: float) -> None:
         """End the connection if the client has used up its time."""
@@ -307,13 +311,27 @@ class LimitedProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         if self._known is not None:
             self._parse_collected()  # It has begun: it is answered.
-        super().shutdown()
+        if self._is_new():
+            # Its first request may be on its way, which is its last.
+            self._is_ending = True
+            self.loop.call_later(_FIRST_WORD_S, self._end_silence)
+        else:
+            super().shutdown()
+
+    def _is_new(self) -> bool:
+        """Whether nothing has come yet."""
+        return self.scope is None and self._exchange is None and self._phase is not _ENDED
+
+    def _end_silence(self) -> None:
+        if self._is_new():
+            self.transport.close()
 
     def _exchange_of(self, known: Known, data: bytes) -> bool:
         """Have a request answered without ASGI, if its taker takes it."""
         if self._exchange is None:
             self._exchange = Exchange(self._write_answer)
         self._exchange.begin()
+        self._exchange.keep_alive = not self._is_ending
         before, self.cycle = self.cycle, self._exchange  # type: ignore[assignment]  # as much of one as is needed
         phase, self._phase = self._phase, _IDLE
         if known.taker(data[known.head_bytes :], self._exchange):
@@ -367,6 +385,8 @@ class LimitedProtocol(HttpToolsProtocol):
         extensions: dict[str, Any] = {LEAVE: self.on_leave}
         self.scope["extensions"] = extensions
         super().on_headers_complete()
+        if self._is_ending:
+            self.cycle.keep_alive = False
         extensions[ANSWER] = partial(self.answer, self.cycle)
         # The app has the list now. Trailers come by the same callback and must not get into it.
         self.headers = []

@@ -276,6 +276,21 @@ def test_a_request_whose_body_comes_after_the_end_began_is_answered(serve: Serve
     assert server.process.wait(10) == 0
 
 
+def test_a_request_on_a_new_connection_of_a_server_that_ends_is_answered(serve: Serve) -> None:
+    server = serve(SOURCE)
+    client = Client(server)
+    try:
+        time.sleep(0.1)
+        os.kill(server.process.pid, signal.SIGTERM)
+        time.sleep(0.3)
+        status, _ = client.ask({"input": {}})
+    finally:
+        client.socket.close()
+
+    assert status == 503
+    assert server.process.wait(10) == 0
+
+
 def test_a_head_that_was_not_allowed_is_not_remembered(serve: Serve) -> None:
     server = serve(SOURCE, environment={"COG_AUTH_TOKEN": "secret"})
     client = Client(server)
