@@ -91,7 +91,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=4, help="of each load, after a second of warm-up")
     parser.add_argument("--json", type=Path, help="write every figure of every round to this file")
-    parser.add_argument("--profile", action="store_true", help="only look where our own time goes in W1, with py-spy")
+    parser.add_argument("--profile", action="store_true", help="only look where our own time goes, with py-spy")
     return parser.parse_args()
 
 
