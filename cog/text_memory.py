@@ -1,9 +1,9 @@
 """The memory in which a worker's text lies until it is sent: what is in it when the worker dies is not lost.
 
-It begins with two numbers, of the last batch of texts that was taken to be sent, and where that ends here: the worker
-may die between having sent it and having cleared it. Then come records: a byte that is in no text, a prediction's id,
-another such byte, and what that prediction printed. Behind them it is filled with a third one. So a record counts as
-soon as it is written, and needs no length beside it.
+It begins with three numbers: where ends what was sent before, the last batch of texts that was taken to be sent, and
+where that ends. So no text is told twice if the worker dies between having sent a batch and having cleared it. Then
+come records: a byte that is in no text, a prediction's id, another such byte, and what that prediction printed. Behind
+them it is filled with a third one: a record counts as soon as it is written, and needs no length beside it.
 """
 
 import struct
@@ -13,17 +13,17 @@ SIZE_BYTES = 1 << 16
 FILL = b"\xff"
 _BEGIN = b"\xfe"
 _END_OF_ID = b"\xfd"
-_BATCH = struct.Struct("<QQ")
+_BATCH = struct.Struct("<QQQ")
 
 START = _BATCH.size
 
 
-def batch_head(batch: int, end: int) -> bytes:
-    """The beginning of the memory, `START` bytes: everything before `end` is in this batch or an earlier one."""
-    return _BATCH.pack(batch, end)
+def batch_head(sent_end: int, batch: int, end: int) -> bytes:
+    """The beginning of the memory, `START` bytes."""
+    return _BATCH.pack(sent_end, batch, end)
 
 
-EMPTY = batch_head(0, START).ljust(SIZE_BYTES, FILL)
+EMPTY = batch_head(START, 0, START).ljust(SIZE_BYTES, FILL)
 
 
 def record_head(prediction_id: str) -> bytes:
@@ -32,9 +32,9 @@ def record_head(prediction_id: str) -> bytes:
 
 
 def read_texts(memory: bytes, last_batch: int = 0) -> Dict[str, bytes]:
-    """What lies in the memory, by prediction, without what came in `last_batch` and before."""
-    batch, end = _BATCH.unpack_from(memory)
-    start = end if batch <= last_batch else START
+    """What lies in the memory, by prediction, without what came in `last_batch`, the last one that came, and before."""
+    sent_end, batch, end = _BATCH.unpack_from(memory)
+    start = max(START, end if batch <= last_batch else sent_end)
     written = memory[START:].partition(FILL)[0]
     old, new = written[: start - START], written[start - START :]
     # Whose text the new begins with may be said in the old.

@@ -57,7 +57,7 @@ class Logs:
     def _after_fork(self) -> None:
         self._channel.leave()
         for sink in self._sinks:
-            sink.is_forked = True
+            sink.leave()
 
 
 class LogStream(io.TextIOWrapper):
@@ -113,7 +113,7 @@ class _Sink:
         self._pieces: Dict[str, bytearray] = {}
         self.name = f"<{'stdout' if fd == 1 else 'stderr'}>"
         self.gets_lines = False
-        self.is_forked = False
+        self._is_forked = False
 
     def write(self, text: bytes) -> int:
         """Take some UTF-8. Most lines are of the same scope as the one before; for those it is as short as can be."""
@@ -151,7 +151,7 @@ class _Sink:
         return scope.prediction_id if scope else self._only_running()
 
     def _put(self, prediction_id: str, text: bytes, scope: Optional[Scope]) -> None:
-        if self.is_forked:
+        if self._is_forked:
             _write_all(self._fd, text)
             return
         printed = self._printed
@@ -185,6 +185,11 @@ class _Sink:
                 pieces = self._pieces.pop(prediction_id, None)
                 if pieces:
                     self._put(prediction_id, bytes(pieces), None)
+
+    def leave(self) -> None:
+        """Called in a forked child: it writes to the pipe, as other programs do."""
+        self._is_forked = True
+        self._pieces.clear()
 
     # What else a stream asks.
 

@@ -51,9 +51,10 @@ class Printed:
         self.scope = _NOBODY
         self._owner: Optional[str] = None
         self._head = b""
-        # Where in the memory ends what was taken from the list. Beyond what is written there, if a thread is between
-        # adding and copying.
-        self._taken_end = START
+        # Where in the memory ends what was taken from the list, and what was sent before that. Both may lie beyond what
+        # is written there: a thread may be between adding and copying.
+        self._taken_end = self._sent_end = START
+        self._skipped_bytes = 0
 
     def make_due(self) -> None:
         """Have it sent in 5 ms."""
@@ -86,8 +87,12 @@ class Printed:
 
     def skip(self, text: bytes) -> None:
         """This text was added and will not be copied."""
-        self._taken_end -= len(text)
-        self._note_batch()
+        if any(each is text for each in reversed(self._texts)):
+            self._skipped_bytes += len(text)
+        else:
+            self._taken_end -= len(text)
+            self._sent_end = min(self._sent_end, self._taken_end)
+            self._note_batch()
 
     @property
     def is_empty(self) -> bool:
@@ -98,22 +103,24 @@ class Printed:
         """The texts of the next `batch`, each with its prediction, to be sent; they lie in the memory until `clear`."""
         # Whoever was between adding and copying at the last time has copied by now, or never will.
         self._taken_end = min(self._taken_end, self._memory.tell())
+        self._sent_end = min(self._sent_end, self._taken_end)
         self._put_aside()
         texts, self._others = self._others, {}
-        self.batch += 1
-        self._note_batch()
+        if texts:
+            self.batch += 1
+            self._note_batch()
         return [(prediction_id, b"".join(parts)) for prediction_id, parts in texts.items()]
 
     def _note_batch(self) -> None:
-        self._memory[:START] = batch_head(self.batch, max(self._taken_end, START))
+        self._memory[:START] = batch_head(self._sent_end, self.batch, self._taken_end)
 
     def clear(self) -> None:
         """What was taken is sent: leave in the memory what was printed since."""
         end = self._memory.tell()
         missing = max(self._taken_end - end, 0)
         left = self._head + self._memory[self._taken_end : end]
-        self._taken_end = START + len(self._head) + missing
-        memory = batch_head(self.batch, self._taken_end) + left
+        self._taken_end = self._sent_end = START + len(self._head) + missing
+        memory = batch_head(self._sent_end, self.batch, self._taken_end) + left
         self._memory.seek(START)
         self._memory[: max(end, len(memory))] = memory.ljust(end, FILL)
         self._memory.seek(len(memory))
@@ -130,4 +137,5 @@ class Printed:
         del self._texts[:count]
         if text and self._owner is not None:
             self._others.setdefault(self._owner, []).append(text)
-            self._taken_end += len(text)
+            self._taken_end += len(text) - self._skipped_bytes
+            self._skipped_bytes = 0

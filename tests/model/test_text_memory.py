@@ -7,8 +7,8 @@ import pytest
 from cog.text_memory import EMPTY, FILL, SIZE_BYTES, START, batch_head, read_texts, record_head
 
 
-def memory_of(*parts: bytes, batch: int = 0, sent: int = 0) -> bytes:
-    return b"".join((batch_head(batch, START + sent), *parts)).ljust(SIZE_BYTES, FILL)
+def memory_of(*parts: bytes, sent: int = 0, batch: int = 0, taken: int = 0) -> bytes:
+    return b"".join((batch_head(START + sent, batch, START + taken), *parts)).ljust(SIZE_BYTES, FILL)
 
 
 def test_texts_are_read_by_prediction_in_their_order() -> None:
@@ -31,7 +31,7 @@ def test_memory_that_is_full_is_read_to_its_end() -> None:
 
 def test_what_came_and_was_not_cleared_is_not_read_again() -> None:
     head = record_head("a")
-    memory = memory_of(head, b"1\n", b"2\n", record_head("b"), b"3\n", batch=7, sent=len(head) + 2)
+    memory = memory_of(head, b"1\n", b"2\n", record_head("b"), b"3\n", batch=7, taken=len(head) + 2)
 
     assert read_texts(memory, last_batch=6) == {"a": b"1\n2\n", "b": b"3\n"}
     assert read_texts(memory, last_batch=7) == {"a": b"2\n", "b": b"3\n"}
@@ -40,4 +40,12 @@ def test_what_came_and_was_not_cleared_is_not_read_again() -> None:
 def test_what_is_said_to_have_come_may_not_be_written_yet() -> None:
     head = record_head("a")
 
-    assert read_texts(memory_of(head, b"1", batch=1, sent=len(head) + 2), last_batch=1) == {}
+    assert read_texts(memory_of(head, b"1", batch=1, taken=len(head) + 2), last_batch=1) == {}
+
+
+def test_what_came_before_the_last_batch_is_never_read_again() -> None:
+    head = record_head("a")
+    memory = memory_of(head, b"1\n", b"2\n", b"3\n", sent=len(head) + 2, batch=7, taken=len(head) + 4)
+
+    assert read_texts(memory, last_batch=6) == {"a": b"2\n3\n"}
+    assert read_texts(memory, last_batch=7) == {"a": b"3\n"}
