@@ -16,8 +16,10 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from cog_server.access import OPEN_PATHS
 from cog_server.app import create_service
+from cog_server.logs import ModelLog
 from cog_server.settings import Settings, SettingsError, read_settings
 from cog_server.store.memory import MemoryStore
+from cog_server.worker.pool import WorkerPool
 from tests.server.conftest import Serve, Server, serving, wait_until
 
 SOURCE = """
@@ -53,7 +55,9 @@ def _routes() -> list[tuple[str, str]]:
 
     async def routes(mode: str) -> list[BaseRoute]:
         settings = Settings(target="predict.py:Predictor", mode=mode)
-        return create_service(settings, MemoryStore(1), shut_down=lambda code: None).app.app.routes
+        model_log = ModelLog(settings.log_format)
+        pool = WorkerPool(settings, on_text=model_log.write)
+        return create_service(settings, MemoryStore(1), pool, model_log, shut_down=lambda code: None).app.app.routes
 
     found = []
     for route in [route for mode in ("predict", "train") for route in asyncio.run(routes(mode))]:
