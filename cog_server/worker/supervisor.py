@@ -24,6 +24,7 @@ log = logging.getLogger("cog.server")
 # Takes text of the model: whose prediction it is of, if of one, and which of several workers it is from.
 OnText = Callable[[str, str | None, int | None], None]
 
+_POKE_AGAIN_S = 0.05
 RESTART_WINDOW_S = 60.0
 _MAX_DELAY_S = 10.0
 HEALTHCHECK_TIMEOUT_S = 5.0
@@ -286,6 +287,8 @@ class Supervisor:
             self._worker.send(kind, head)
             if not self.spec.is_async:
                 self._worker.poke()
+                # A signal that comes right before a blocking call does not break it off: Python sees it behind that.
+                asyncio.get_running_loop().call_later(_POKE_AGAIN_S, self._worker.poke)
 
     def kill(self, reason: str) -> None:
         """Kill the worker; a new one is started. `reason` is for the predictions that die with it."""
