@@ -55,7 +55,10 @@ class FastPath:
         names = [name for name, _ in scope["headers"]]
         headers = dict(scope["headers"])
         is_plain = len(headers) == len(names) and headers.keys().isdisjoint(_UNUSUAL) and not scope["query_string"]
-        is_json = headers.get(b"content-type") == JSON.encode() and EVENT_STREAM not in str(headers.get(b"accept"))
+        is_json = (
+            headers.get(b"content-type") == JSON.encode()
+            and EVENT_STREAM.encode() not in headers.get(b"accept", b"").lower()
+        )
         if not is_plain or not is_json or scope["http_version"] != "1.1":
             return None
         if b"content-length" not in headers or self._is_wrapped() or self._access.refusal(scope) is not None:

@@ -310,6 +310,7 @@ PLAIN = ((b"host", b"x"), (b"content-type", b"application/json"), (b"content-len
         ({"headers": (*PLAIN, (b"user-agent", b"y"), (b"accept", b"*/*"))}, True),
         ({"headers": (*PLAIN, (b"prefer", b"respond-async"))}, False),
         ({"headers": (*PLAIN, (b"accept", b"text/event-stream"))}, False),
+        ({"headers": (*PLAIN, (b"accept", b"Text/Event-Stream"))}, False),
         ({"headers": (*PLAIN, (b"connection", b"close"))}, False),
         ({"headers": (*PLAIN, (b"content-encoding", b"gzip"))}, False),
         ({"headers": (*PLAIN, (b"origin", b"http://elsewhere"))}, False),
