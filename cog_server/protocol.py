@@ -170,7 +170,10 @@ class LimitedProtocol(HttpToolsProtocol):
     def check(self, now: float) -> None:
         """End the connection if the client has used up its time."""
         waited_s = now - self._since
-        if self._phase is _HEADERS and waited_s > self.limits.header_s:
+        if self._known is not None:
+            if waited_s > _COLLECT_S:
+                self._parse_collected()
+        elif self._phase is _HEADERS and waited_s > self.limits.header_s:
             if self._fed_bytes:
                 self._refuse(408, f"the headers did not come within {self.limits.header_s:g} seconds")
             else:
@@ -180,8 +183,6 @@ class LimitedProtocol(HttpToolsProtocol):
                 self._since = now  # It is we who do not read.
             elif waited_s > self.limits.body_s + self._body_bytes / _BYTES_PER_BODY_SECOND:
                 self._refuse(408, f"the body did not come within {self.limits.body_s:g} seconds and 1 s per MiB")
-        elif self._known is not None and waited_s > _COLLECT_S:
-            self._parse_collected()
         elif waited_s > self._patience_s():
             self.transport.close()
         self._check_sending(now)
