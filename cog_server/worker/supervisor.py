@@ -288,7 +288,15 @@ class Supervisor:
             if not self.spec.is_async:
                 self._worker.poke()
                 # A signal that comes right before a blocking call does not break it off: Python sees it behind that.
-                asyncio.get_running_loop().call_later(_POKE_AGAIN_S, self._worker.poke)
+                asyncio.get_running_loop().call_later(_POKE_AGAIN_S, self._poke_again, kind, head["id"])
+
+    def _poke_again(self, kind: bytes, identifier: object) -> None:
+        if kind == wire.HEALTH:
+            is_pending = self._health is not None and identifier == str(self._health_number)
+        else:
+            is_pending = identifier in self._jobs or any(job.id == identifier for job in self._line)
+        if is_pending and self._worker is not None:
+            self._worker.poke()
 
     def kill(self, reason: str) -> None:
         """Kill the worker; a new one is started. `reason` is for the predictions that die with it."""
