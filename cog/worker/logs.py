@@ -118,17 +118,22 @@ class _Sink:
     def write(self, text: bytes) -> int:
         """Take some UTF-8. Most lines are of the same scope as the one before; for those it is as short as can be."""
         scope = _current.get()
-        printed = self._printed
-        if scope is not printed.scope:
+        if scope is not self._printed.scope:
             return self._write_slowly(text, scope)
+        self._add(text)
+        return len(text)
+
+    def _add(self, text: bytes) -> None:
+        printed = self._printed
         printed.add(text)
         try:
             printed.copy(text)
-        except ValueError:
-            self._send_at_once(text)
+        except ValueError:  # It is full.
+            with self._channel.lock:
+                printed.skip(text)
+                printed.send()
         if not printed.is_due:
             printed.make_due()
-        return len(text)
 
     def _write_slowly(self, text: bytes, scope: Optional[Scope]) -> int:
         with self._channel.lock:
@@ -154,20 +159,8 @@ class _Sink:
         if self._is_forked:
             _write_all(self._fd, text)
             return
-        printed = self._printed
-        printed.turn_to(prediction_id, scope)
-        printed.add(text)
-        try:
-            printed.copy(text)
-        except ValueError:
-            self._send_at_once(text)
-        if not printed.is_due:
-            printed.make_due()
-
-    def _send_at_once(self, text: bytes) -> None:
-        with self._channel.lock:
-            self._printed.skip(text)
-            self._printed.send()
+        self._printed.turn_to(prediction_id, scope)
+        self._add(text)
 
     def flush(self) -> None:
         """Take pieces of lines of whoever asks as whole. A stream that gives lines calls it behind each."""
