@@ -250,7 +250,9 @@ class WorkerPool:
             return WorkerUnavailable(self.reason)
         found, least = None, self._slots_each
         for supervisor, taken in self._taken.items():
-            if taken < least and supervisor.is_ready and not supervisor.is_full:
+            # What must not queue waits for forgotten ones too: it would be lost with one that has to be killed.
+            has_room = not (supervisor.is_full if may_queue else supervisor.has_line)
+            if taken < least and supervisor.is_ready and has_room:
                 found, least = supervisor, taken
         if found is None and may_queue:
             found = self._queueing()

@@ -170,6 +170,11 @@ class Supervisor:
         """Whether more must not wait in the worker, what was forgotten there counted too."""
         return len(self._line) > MAX_LINE
 
+    @property
+    def has_line(self) -> bool:
+        """Whether the worker, if it runs one at a time, has any that has not ended, forgotten ones too."""
+        return bool(self._line)
+
     def begin(self, job: Job, head: dict[str, object], body: bytes) -> None:
         """Give a prediction to the worker, which must be ready; its events go to the job until `end`.
 
