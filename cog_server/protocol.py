@@ -1,4 +1,4 @@
-"""`protocol_with`: uvicorn's HTTP protocol with the limits that it lacks: deadlines, sizes, connections."""
+"""`LimitedProtocol`: uvicorn's HTTP protocol with the limits that it lacks: deadlines, sizes, connections."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ import httptools
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from cog_server.exchange import Exchange, Heads, Known, Lane, Taker, head_of
-from cog_server.routes.answers import is_plain, problem
+from cog_server.routes.answers import problem
 from cog_server.routes.extensions import ANSWER, LEAVE
 from cog_server.settings import Settings
 
@@ -35,10 +34,6 @@ BYTES_PER_PIECE = 64
 _BYTES_PER_BODY_SECOND = 1024 * 1024
 # How long a client may go on sending after it was refused: closing at once would destroy the answer on its way.
 _LINGER_S = 2.0
-# How long a new connection of a server that ends has to ask something, and be refused in words.
-_FIRST_WORD_S = 0.5
-# How long the body of a request with a known head may take before it is parsed as others are.
-_COLLECT_S = 1.0
 # Connections over the cap that may wait for their answer; what comes on top is closed without one.
 _SPARE_CONNECTIONS = 64
 _OTHER_FILES = 64
@@ -70,24 +65,6 @@ class Limits:
         )
 
 
-def _nobody(scope: Any) -> Taker | None:
-    return None
-
-
-def protocol_with(limits: Limits, lane: Lane = _nobody) -> type[LimitedProtocol]:
-    """The protocol class of one server. Its deadlines are kept by whoever calls `sweep` every second.
-
-    `lane` says who answers requests without ASGI.
-    """
-
-    class Protocol(LimitedProtocol):
-        __slots__ = ()
-
-    Protocol.limits = limits
-    Protocol.heads = Heads(lane)
-    return Protocol
-
-
 def sweep(connections: Iterable[asyncio.Protocol], now: float) -> None:
     """End the connections whose clients have used up their time; `now` is the loop's.
 
@@ -100,7 +77,7 @@ def sweep(connections: Iterable[asyncio.Protocol], now: float) -> None:
         connection.check(now)
 
 
-class _Phase(enum.Enum):
+class Phase(enum.Enum):
     """What a connection's client owes: nothing, the rest of the headers, of the body, or that it goes."""
 
     IDLE = enum.auto()
@@ -110,7 +87,7 @@ class _Phase(enum.Enum):
 
 
 # Looking them up in the class takes a tenth of a microsecond, several times per request.
-_IDLE, _HEADERS, _BODY, _ENDED = _Phase
+_IDLE, _HEADERS, _BODY, _ENDED = Phase
 
 
 class _Refusal(Exception):
@@ -129,12 +106,7 @@ class LimitedProtocol(HttpToolsProtocol):
     # uvicorn's would be slower too: 2 microseconds per request.
     __slots__ = (
         "_body_bytes",
-        "_collected",
-        "_exchange",
         "_fed_bytes",
-        "_head",
-        "_is_ending",
-        "_known",
         "_leaving",
         "_may_be_large",
         "_phase",
@@ -144,7 +116,6 @@ class LimitedProtocol(HttpToolsProtocol):
         "_unsent_since",
     )
     limits: ClassVar[Limits] = Limits()
-    heads: ClassVar[Heads] = Heads(_nobody)
     _lines: ClassVar[tuple[Any, bytes]] = (None, b"")
 
     def __init__(self, *given: Any, **named: Any) -> None:
@@ -159,21 +130,11 @@ class LimitedProtocol(HttpToolsProtocol):
         self._unsent_bytes = 0
         self._unsent_since = 0.0
         self._leaving: list[Callable[[], None]] = []
-        # The head of the request that is parsed, if it is short and came at once.
-        self._head = b""
-        # What there is of a request whose head is known, until the rest of its body has come.
-        self._known: Known | None = None
-        self._collected = bytearray()
-        self._exchange: Exchange | None = None
-        self._is_ending = False
 
     def check(self, now: float) -> None:
         """End the connection if the client has used up its time."""
         waited_s = now - self._since
-        if self._known is not None:
-            if waited_s > _COLLECT_S:
-                self._parse_collected()
-        elif self._phase is _HEADERS and waited_s > self.limits.header_s:
+        if self._phase is _HEADERS and waited_s > self.limits.header_s:
             if self._fed_bytes:
                 self._refuse(408, f"the headers did not come within {self.limits.header_s:g} seconds")
             else:
@@ -206,7 +167,7 @@ class LimitedProtocol(HttpToolsProtocol):
             return False  # Older uvicorns look at it only when they answer.
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
-        head = b"%s%scontent-length: %d\r\n\r\n" % (_JSON_HEAD, self._default_lines(), len(body))
+        head = b"%s%scontent-length: %d\r\n\r\n" % (JSON_HEAD, self.default_lines(), len(body))
         self.transport.writelines((head, body))
         cycle.message_event.set()
         cycle.on_response()
@@ -214,44 +175,19 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _patience_s(self) -> float:
         """How long a client that owes nothing may be silent. After most answers uvicorn's own timer sees to that."""
-        if self._phase is _ENDED:
-            return _LINGER_S
-        exchange: object = self._exchange
-        is_kept = self._phase is _IDLE and self.cycle is exchange and self.cycle.response_complete
-        return float(self.timeout_keep_alive) if is_kept else math.inf
+        return _LINGER_S if self._phase is _ENDED else math.inf
 
-    def _write_answer(self, answer: Response) -> None:
-        """Write the answer of the exchange."""
-        assert self._exchange is not None, "it writes it"
-        if self.transport.is_closing():
-            return
-        closing = b"" if self._exchange.keep_alive else b"connection: close\r\n"
-        if is_plain(answer):
-            start = b"%scontent-length: %d\r\n" % (_JSON_HEAD, len(answer.body))
-        else:
-            start = STATUS_LINE[answer.status_code] + _lines_of(answer.raw_headers)
-        self.transport.write(b"%s%s%s\r\n%s" % (start, self._default_lines(), closing, answer.body))
-        if closing:
-            self.transport.close()
-        elif self.pipeline or self.flow.read_paused:
-            self.on_response_complete()
-        else:
-            self.server_state.total_requests += 1
-            self._since = self.loop.time()
-
-    def _default_lines(self) -> bytes:
+    def default_lines(self) -> bytes:
         """The headers that every answer has, as bytes; uvicorn makes a new list of them every second."""
         headers, lines = self._lines
         if headers is not self.server_state.default_headers:
             headers = self.server_state.default_headers
-            lines = _lines_of(headers)
+            lines = lines_of(headers)
             type(self)._lines = (headers, lines)
         return lines
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        if self._exchange is not None:
-            self._exchange.lose()
         listeners, self._leaving = self._leaving, []
         for listener in listeners:
             listener()
@@ -267,79 +203,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
-        if self._phase is _ENDED:
-            return
-        if self._known is not None:
-            self._collect(self._known, data)
-            return
-        self._head = b""
-        if self._phase is _IDLE or self.scope is None:
-            # It begins with a request.
-            known = self.heads.find(data)
-            if known is not None and self._is_free():
-                self._collect(known, data)
-                return
-            self._head = head_of(data)
-        self._parse(data)
-
-    def _is_free(self) -> bool:
-        """Whether nothing has to be answered first."""
-        return (self.cycle is None or self.cycle.response_complete) and not self.flow.write_paused
-
-    def _collect(self, known: Known, data: bytes) -> None:
-        """Take what there is of a request with a known head; have it answered without ASGI once it is whole."""
-        if self._known is not None:
-            self._collected += data
-            data = bytes(self._collected) if len(self._collected) >= known.head_bytes + known.body_bytes else b""
-        elif len(data) < known.head_bytes + known.body_bytes:
-            self._known, self._since = known, self.loop.time()
-            self._collected += data
-            data = b""
-        if not data:
-            return
-        self._known = None
-        self._collected.clear()
-        if len(data) > known.head_bytes + known.body_bytes or not self._exchange_of(known, data):
+        if self._phase is not _ENDED:
             self._parse(data)
-
-    def _parse_collected(self) -> None:
-        """The rest is long in coming: have it parsed, as what comes slowly is."""
-        data = bytes(self._collected)
-        self._known = None
-        self._collected.clear()
-        self._parse(data)
-
-    def shutdown(self) -> None:
-        if self._known is not None:
-            self._parse_collected()  # It has begun: it is answered.
-        if self._is_new():
-            # Its first request may be on its way, which is its last.
-            self._is_ending = True
-            self.loop.call_later(_FIRST_WORD_S, self._end_silence)
-        else:
-            super().shutdown()
-
-    def _is_new(self) -> bool:
-        """Whether nothing has come yet."""
-        return self.scope is None and self._exchange is None and self._phase is not _ENDED
-
-    def _end_silence(self) -> None:
-        if self._is_new():
-            self.transport.close()
-
-    def _exchange_of(self, known: Known, data: bytes) -> bool:
-        """Have a request answered without ASGI, if its taker takes it."""
-        if self._exchange is None:
-            self._exchange = Exchange(self._write_answer)
-        self._exchange.begin()
-        self._exchange.keep_alive = not self._is_ending
-        before, self.cycle = self.cycle, self._exchange  # type: ignore[assignment]  # as much of one as is needed
-        phase, self._phase = self._phase, _IDLE
-        if known.taker(data[known.head_bytes :], self._exchange):
-            return True
-        self._exchange.response_complete = True
-        self.cycle, self._phase = before, phase
-        return False
 
     def _parse(self, data: bytes) -> None:
         if self._phase is _IDLE:
@@ -362,11 +227,6 @@ class LimitedProtocol(HttpToolsProtocol):
             # Chunk extensions and trailers have no callback while they come, and no end.
             self._refuse(400, "the body is mostly framing")
 
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        # Also of one that begins behind another: from here on the parser is inside it.
-        self._phase = _HEADERS
-
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
             return
@@ -386,8 +246,6 @@ class LimitedProtocol(HttpToolsProtocol):
         extensions: dict[str, Any] = {LEAVE: self.on_leave}
         self.scope["extensions"] = extensions
         super().on_headers_complete()
-        if self._is_ending:
-            self.cycle.keep_alive = False
         extensions[ANSWER] = partial(self.answer, self.cycle)
         # The app has the list now. Trailers come by the same callback and must not get into it.
         self.headers = []
@@ -409,9 +267,6 @@ class LimitedProtocol(HttpToolsProtocol):
             return  # It asked for an upgrade, see `_feed`.
         self._phase = _IDLE
         super().on_message_complete()
-        if self._head:
-            self.heads.learn(self._head, self.cycle.scope, self._body_bytes)
-            self._head = b""
         if self.cycle.response_complete and self.timeout_keep_alive_task is None:
             # It was answered before its body had come, and uvicorn's own timer was ended by the body.
             handler = self.timeout_keep_alive_handler
@@ -479,7 +334,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if answer is not None:
-            lines = _lines_of((*self.server_state.default_headers, *answer.raw_headers))
+            lines = lines_of((*self.server_state.default_headers, *answer.raw_headers))
             self.transport.write(STATUS_LINE[answer.status_code] + lines + b"\r\n" + bytes(answer.body))
         self.flow.resume_reading()
         with contextlib.suppress(OSError):  # The other side has gone already.
@@ -499,10 +354,11 @@ class LimitedProtocol(HttpToolsProtocol):
             self.transport.abort()
 
 
-_JSON_HEAD = STATUS_LINE[200] + b"content-type: application/json\r\n"
+JSON_HEAD = STATUS_LINE[200] + b"content-type: application/json\r\n"
 
 
-def _lines_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+def lines_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Headers as they are sent."""
     return b"".join(b"%s: %s\r\n" % header for header in headers)
 
 

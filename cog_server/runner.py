@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import secrets
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from cog_server.files.fetch import FetchError
 from cog_server.files.inputs import InputShape, Place, redact
 from cog_server.files.outputs import OutputError, StoredOutput
 from cog_server.files.room import Arrival, FileRoom, PredictionFiles
+from cog_server.ids import new_id
 from cog_server.logs import PREDICTION
 from cog_server.metrics import Metrics
 from cog_server.predictions import Prediction, Status
@@ -37,10 +37,6 @@ from cog_server.worker.supervisor import Job, Supervisor, WorkerLost, WorkerUnav
 
 log = logging.getLogger("cog.server")
 
-# Ids are base32 without look-alikes, as existing clients expect them: 26 characters, 130 bits. By table: a random byte
-# has each of the 32 equally often, and one call for all of them takes a microsecond instead of thirty.
-_ALPHABET = bytes(b"abcdefghjkmnpqrstvwxyz0123456789"[number % 32] for number in range(256))
-_ID_CHARS = 26
 _LAST_LINES = 20
 _INTERRUPT_EVERY_S = 0.5
 
@@ -602,19 +598,6 @@ class JobRunner:
         task = asyncio.create_task(remove(), name="cog-remove")
         self._removals.add(task)
         task.add_done_callback(self._removals.discard)
-
-
-# What the system's source of randomness gives at once: to ask it takes as long for many bytes as for few.
-_random = bytearray()
-
-
-def new_id() -> str:
-    """A new id of a prediction."""
-    if len(_random) < _ID_CHARS:
-        _random.extend(secrets.token_bytes(256 * _ID_CHARS))
-    taken = _random[-_ID_CHARS:]
-    del _random[-_ID_CHARS:]
-    return taken.translate(_ALPHABET).decode()
 
 
 def _lost(prediction: Prediction, event: WorkerLost) -> _Outcome:

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 import uvicorn
 
 from cog_server.app import Service, create_service
+from cog_server.exchange_protocol import protocol_with
 from cog_server.logs import ModelLog
-from cog_server.protocol import Limits, protocol_with, sweep
+from cog_server.protocol import Limits, sweep
 from cog_server.settings import Settings
 from cog_server.store.base import Store
 from cog_server.worker.pool import WorkerPool

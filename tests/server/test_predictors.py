@@ -25,8 +25,9 @@ from fastapi import FastAPI
 
 from cog_server.__main__ import listen
 from cog_server.app import create_service
+from cog_server.exchange_protocol import protocol_with
 from cog_server.logs import ModelLog
-from cog_server.protocol import Limits, protocol_with
+from cog_server.protocol import Limits
 from cog_server.settings import Settings
 from cog_server.store.memory import MemoryStore
 from cog_server.worker.pool import WorkerPool
