@@ -32,7 +32,7 @@ lint: install ## Check style, types and the directions of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports --config setup.cfg
+	$(BIN)/lint-imports pyproject.toml
 
 format: install ## Bring the code into its format
 	$(BIN)/ruff check --fix --quiet .

@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable
 
 from cog_cli.compat.drivers import Host
+from cog_cli.compat.stack import Stack
 from cog_cli.console import console
 from cog_cli.errors import CogError, ConfigError, StackError
 from cog_cli.project import Project, resolve
-from cog_cli.stack import Stack
 
 
 def explain(

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import click
 
 from cog_cli.config.grammar import GrammarError, check_image, check_reference
-from cog_cli.engines.base import BuildOptions, Secret
 from cog_cli.hosts import find_host
+from cog_cli.image.build import BuildOptions, Secret
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -13,12 +13,12 @@ from cog.spec import PredictorSpec, SignatureError
 from cog_cli.compat.drivers import Host
 from cog_cli.compat.index import live_tables
 from cog_cli.compat.solver import resolve_stack
+from cog_cli.compat.stack import BaseImage, Stack
 from cog_cli.compat.tables import load_tables
 from cog_cli.config import Config, Locate, find_config, load_config
 from cog_cli.errors import CogError, ConfigError, Problem
-from cog_cli.requirements import Requirements, read_requirements
+from cog_cli.requirements.packages import Requirements, read_requirements
 from cog_cli.source import Undecidable, read_source
-from cog_cli.stack import BaseImage, Stack
 
 _MAX_NAME = 30
 

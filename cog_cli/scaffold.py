@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cog_cli.dockerfile import templates_folder
 from cog_cli.errors import CogError
+from cog_cli.image.dockerfile import templates_folder
 
 # Name in the project -> name among the templates: a file called .dockerignore or requirements.txt would act there.
 _FILES = {

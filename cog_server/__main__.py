@@ -10,11 +10,11 @@ import sys
 import uvloop
 
 from cog_server.allocator import keep_freed_memory
-from cog_server.logs import ModelLog, configure_logging
+from cog_server.observe.logs import ModelLog, configure_logging
+from cog_server.predictions.store.base import Store, StoreError
+from cog_server.predictions.store.memory import MemoryStore
+from cog_server.predictions.store.sqlite import SqliteStore
 from cog_server.settings import Settings, SettingsError, read_settings
-from cog_server.store.base import Store, StoreError
-from cog_server.store.memory import MemoryStore
-from cog_server.store.sqlite import SqliteStore
 from cog_server.worker.pool import WorkerPool
 
 

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator
 
 import uvicorn
 
-from cog_server.app import Service, create_service
-from cog_server.exchange_protocol import protocol_with
-from cog_server.logs import ModelLog
-from cog_server.protocol import Limits, sweep
+from cog_server.http.app import Service, create_service
+from cog_server.http.exchange_protocol import protocol_with
+from cog_server.http.protocol import Limits, sweep
+from cog_server.observe.logs import ModelLog
+from cog_server.predictions.store.base import Store
 from cog_server.settings import Settings
-from cog_server.store.base import Store
 from cog_server.worker.pool import WorkerPool
 
 # What runs has ended when uvicorn is told to stop; the last answers may still be on their way.

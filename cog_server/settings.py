@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 from cog.webhooks import WebhookError, read_secret
-from cog_server.addresses import AddressPolicy
 from cog_server.files.destination import DestinationError, OutputPath, read_output_path
 from cog_server.files.roots import FileRoots
-from cog_server.trace_options import TraceOptions, read_trace_options
+from cog_server.network.addresses import AddressPolicy
+from cog_server.observe.trace_options import TraceOptions, read_trace_options
 
 _MAX_TOKEN_BYTES = 1 << 16
 _YES = ("1", "true", "yes", "on")

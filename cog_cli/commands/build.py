@@ -5,9 +5,9 @@ from typing import Any
 import click
 
 from cog_cli import options
-from cog_cli.build import order_build
 from cog_cli.console import console
 from cog_cli.engines.docker import DockerEngine
+from cog_cli.image.build import order_build
 from cog_cli.project import load_project
 from cog_cli.sizes import show_size
 

@@ -5,10 +5,10 @@ from typing import Any
 import click
 
 from cog_cli import options
-from cog_cli.build import resolve_for
 from cog_cli.console import console
-from cog_cli.dockerfile import render
-from cog_cli.plan import PlanOptions, make_plan
+from cog_cli.image.build import resolve_for
+from cog_cli.image.dockerfile import render
+from cog_cli.image.plan import PlanOptions, make_plan
 from cog_cli.project import load_project
 
 

@@ -8,7 +8,7 @@ import click
 from cog_cli import options
 from cog_cli.console import console
 from cog_cli.engines.choose import choose_engine
-from cog_cli.predict import PredictOptions, run_prediction
+from cog_cli.prediction.predict import PredictOptions, run_prediction
 from cog_cli.project import load_project
 
 

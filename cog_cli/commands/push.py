@@ -6,10 +6,10 @@ from typing import Any
 import click
 
 from cog_cli import options
-from cog_cli.build import order_build
 from cog_cli.config.grammar import check_image
 from cog_cli.console import console
 from cog_cli.engines.docker import DockerEngine
+from cog_cli.image.build import order_build
 from cog_cli.project import load_project, push_name
 
 

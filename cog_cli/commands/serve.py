@@ -9,8 +9,8 @@ from cog_cli import options
 from cog_cli.console import console
 from cog_cli.engines.base import RunOptions
 from cog_cli.engines.choose import choose_engine
+from cog_cli.prediction.serve import serve_model
 from cog_cli.project import load_project
-from cog_cli.serve import serve_model
 
 
 @click.command("serve")

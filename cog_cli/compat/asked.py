@@ -13,8 +13,8 @@ from packaging.version import InvalidVersion, Version
 
 from cog_cli.compat.run_commands import compiles_cuda, pip_installs
 from cog_cli.compat.tables import Tables
-from cog_cli.requirement_lines import Requirement
-from cog_cli.requirements import Requirements
+from cog_cli.requirements.lines import Requirement
+from cog_cli.requirements.packages import Requirements
 
 _TORCH_INDEX = re.compile(r"download(?:-r2)?\.pytorch\.org/whl/(?:(?:nightly|test)/)?(?P<tag>cpu|cu\d+|rocm[\d.]+|xpu)")
 

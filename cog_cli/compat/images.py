@@ -9,9 +9,9 @@ from packaging.version import Version
 
 from cog_cli.compat.drivers import Host, gate_opens
 from cog_cli.compat.needs import Need
+from cog_cli.compat.stack import Flavour
 from cog_cli.compat.tables import ImageTag, Tables
 from cog_cli.errors import Problem
-from cog_cli.stack import Flavour
 from cog_cli.versions import DEBIAN
 
 REPOSITORY = "nvidia/cuda"

@@ -27,7 +27,7 @@ from cog_cli.compat.releases import PYTHONS
 from cog_cli.compat.tables import CudaBuild, LiveAnswer, Package, Release, Tables, TorchRelease, Wheels
 from cog_cli.compat.wheel_metadata import WheelMetadata, WheelPins, parse_metadata
 from cog_cli.compat.wheels import glibc_of, is_linux_wheel, pythons_of
-from cog_cli.requirements import Requirements
+from cog_cli.requirements.packages import Requirements
 
 if TYPE_CHECKING:
     from cog_cli.compat.index_client import IndexClient, IndexFile

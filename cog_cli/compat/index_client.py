@@ -21,7 +21,7 @@ from urllib.parse import urldefrag, urljoin, urlsplit
 import httpx
 
 from cog_cli.compat.remote_file import RemoteFile
-from cog_cli.requirement_lines import ARCHIVES
+from cog_cli.requirements.lines import ARCHIVES
 
 MAX_PAGE_BYTES = 32 << 20  # the largest of the packages in question has 0.5 MB
 MAX_METADATA_BYTES = 1 << 20

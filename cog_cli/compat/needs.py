@@ -9,10 +9,10 @@ from packaging.version import Version
 
 from cog_cli.compat.asked import Asked, AskedPackages
 from cog_cli.compat.releases import Choice
+from cog_cli.compat.stack import Flavour
 from cog_cli.compat.tables import Release, Tables, Variant
 from cog_cli.compat.torch_build import TorchPick
 from cog_cli.errors import Problem
-from cog_cli.stack import Flavour
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from cog_cli.compat.images import minor_of
 from cog_cli.compat.releases import PYTHONS, Selection, select_releases
 from cog_cli.compat.tables import Tables
 from cog_cli.errors import StackError
-from cog_cli.requirements import Requirements
+from cog_cli.requirements.packages import Requirements
 
 
 @dataclass(frozen=True)

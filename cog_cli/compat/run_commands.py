@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from cog_cli.requirement_lines import InvalidLine, Requirement, parse_requirement
+from cog_cli.requirements.lines import InvalidLine, Requirement, parse_requirement
 
 # Words that say a command compiles CUDA code, so the image needs nvcc.
 _COMPILES_CUDA = re.compile(

@@ -29,12 +29,12 @@ from cog_cli.compat.images import (
 from cog_cli.compat.needs import Need, Needs, Target, needs_of
 from cog_cli.compat.pythons import Found, find_releases
 from cog_cli.compat.releases import Choice, source_of
+from cog_cli.compat.stack import Flavour, GpuNeeds, Stack, TorchBuild
 from cog_cli.compat.tables import Tables, load_tables
 from cog_cli.compat.torch_build import TorchPick, TorchWish, choose_torch
 from cog_cli.compat.two_stages import Final, choose_final
 from cog_cli.errors import Problem, StackError
-from cog_cli.requirements import OWN_PACKAGES, Requirements
-from cog_cli.stack import Flavour, GpuNeeds, Stack, TorchBuild
+from cog_cli.requirements.packages import OWN_PACKAGES, Requirements
 
 Locate = Callable[[str], str]
 

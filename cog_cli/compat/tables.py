@@ -16,7 +16,7 @@ from typing import Any, Literal
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from cog_cli.stack import Flavour
+from cog_cli.compat.stack import Flavour
 
 TagStatus = Literal["published", "documented", "likely", "end-of-life"]
 

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cog.spec import PredictorSpec
-from cog_cli.compat.drivers import Host
 from cog_cli.errors import CogError
-from cog_cli.labels import LABEL_CONFIG, LABEL_SIGNATURE, LABEL_TRAIN_SIGNATURE
-from cog_cli.project import Project, Resolved
+from cog_cli.image.build import BuildOrder
+from cog_cli.image.labels import LABEL_CONFIG, LABEL_SIGNATURE, LABEL_TRAIN_SIGNATURE
 
 
 class ImageNotFound(CogError):
@@ -59,48 +58,6 @@ class Image:
             return json.loads(self.labels.get(name, "null"))
         except ValueError:
             return None
-
-
-@dataclass(frozen=True)
-class Secret:
-    """A build secret: a file, or an environment variable's value."""
-
-    id: str
-    file: Path | None = None
-    variable: str | None = None
-
-
-@dataclass(frozen=True)
-class BuildOptions:
-    """What the command line says about a build. `on_text` takes the progress, in pieces."""
-
-    tag: str | None = None
-    platform: str | None = None
-    no_cache: bool = False
-    progress: str = "auto"
-    secrets: tuple[Secret, ...] = ()
-    ca_cert: str | None = None
-    image_ca: bool = False
-    base_image: str | None = None
-    labels: tuple[tuple[str, str], ...] = ()
-    host: Host | None = None
-    is_offline: bool = False
-    is_locked: bool = False
-
-
-@dataclass(frozen=True)
-class BuildOrder:
-    """One build: the project, what it was resolved to, and its specs if the source tells them.
-
-    `train_spec` is None too when the project has no `train`.
-    """
-
-    project: Project
-    resolved: Resolved
-    spec: PredictorSpec | None
-    train_spec: PredictorSpec | None
-    name: str
-    options: BuildOptions
 
 
 @dataclass(frozen=True)

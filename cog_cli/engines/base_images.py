@@ -6,8 +6,8 @@ import re
 import shutil
 import subprocess
 
+from cog_cli.compat.stack import BaseImage
 from cog_cli.errors import CogError
-from cog_cli.stack import BaseImage
 
 _INSPECT_S = 30.0
 _REGISTRY_S = 20.0

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cog_cli.dockerfile import find_key
-from cog_cli.engines.base import Secret
 from cog_cli.errors import CogError
+from cog_cli.image.build import Secret
+from cog_cli.image.dockerfile import find_key
 from cog_cli.progress import BuildProgress
 
 _SHOWN_LINES = 20

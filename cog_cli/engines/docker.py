@@ -19,12 +19,13 @@ from docker.models.containers import Container
 from docker.types import DeviceRequest
 
 from cog.spec import PredictorSpec
-from cog_cli.engines.base import BuildOrder, GpuNotAvailable, Image, ImageNotFound, RunningModel, RunOptions
+from cog_cli.engines.base import GpuNotAvailable, Image, ImageNotFound, RunningModel, RunOptions
 from cog_cli.engines.buildx import find_docker
 from cog_cli.engines.connection import connect
 from cog_cli.engines.image_build import build_with_buildx
 from cog_cli.engines.upload_target import see_from_container
 from cog_cli.errors import CogError
+from cog_cli.image.build import BuildOrder
 
 _PORT = 5000
 _SHM_BYTES = 6 * 1024**3

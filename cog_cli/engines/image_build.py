@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Protocol
 
 from cog.spec import PredictorSpec
-from cog_cli.certificates import read_ca_bundle
 from cog_cli.console import console
-from cog_cli.context import StagedContext, stage_context, stage_schema
-from cog_cli.engines.base import BuildOrder, Image, Secret
+from cog_cli.engines.base import Image
 from cog_cli.engines.base_images import check_images
 from cog_cli.engines.buildx import BuildCall, find_docker, run_build
-from cog_cli.labels import LABEL_CREATED, LABEL_FREEZE, image_labels, schema_json
-from cog_cli.plan import BuildPlan, PlanOptions, make_plan
+from cog_cli.image.build import BuildOrder, Secret
+from cog_cli.image.certificates import read_ca_bundle
+from cog_cli.image.context import StagedContext, stage_context, stage_schema
+from cog_cli.image.labels import LABEL_CREATED, LABEL_FREEZE, image_labels, schema_json
+from cog_cli.image.plan import BuildPlan, PlanOptions, make_plan
 from cog_cli.progress import BuildProgress
 
 # Settings of the host that uv must know in the build too, for networks that reach neither GitHub nor its mirrors.

@@ -20,11 +20,12 @@ import cog
 from cog.spec import PredictorSpec
 from cog_cli.config import Config
 from cog_cli.console import console
-from cog_cli.context import stage_requirements
-from cog_cli.engines.base import BuildOrder, Image, ImageNotFound, RunningModel, RunOptions
+from cog_cli.engines.base import Image, ImageNotFound, RunningModel, RunOptions
 from cog_cli.errors import CogError
-from cog_cli.labels import image_labels
-from cog_cli.plan import PlanOptions, concurrency_settings, make_plan
+from cog_cli.image.build import BuildOrder
+from cog_cli.image.context import stage_requirements
+from cog_cli.image.labels import image_labels
+from cog_cli.image.plan import PlanOptions, concurrency_settings, make_plan
 
 _STOP_S = 10.0
 _KEY_FILE = ".cog-key"

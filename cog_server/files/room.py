@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cog_server.addresses import AddressPolicy
 from cog_server.files.cache import InputCache
 from cog_server.files.destination import Destination, DestinationError, OutputPath
 from cog_server.files.fetch import FileFetcher, FileLimits
@@ -19,6 +18,7 @@ from cog_server.files.roots import FileRoots
 from cog_server.files.schemes import SchemeOptions, Schemes
 from cog_server.files.transfer import TransferError
 from cog_server.files.workspace import Workspace
+from cog_server.network.addresses import AddressPolicy
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from cog_server.addresses import AddressPolicy
-from cog_server.files.cloud_urls import parse_cloud_url
+from cog_server.files.clouds.urls import parse_cloud_url
 from cog_server.files.hub import HubFiles, endpoint_of
 from cog_server.files.local import LocalFiles, path_of
 from cog_server.files.roots import FileRoots
 from cog_server.files.transfer import Sink, Source, TransferError
 from cog_server.files.web import WebFiles, check_web_url
+from cog_server.network.addresses import AddressPolicy
 
 T = TypeVar("T")
 CLOUDS = ("s3", "gs", "gcs", "az", "abfs", "abfss")
@@ -129,7 +129,7 @@ class Schemes:
 
     def _clouds(self) -> Any:
         # Only who uses a cloud pays for its library: 16 MB, and threads of its own.
-        module = importlib.import_module("cog_server.files.clouds")
+        module = importlib.import_module("cog_server.files.clouds.storage")
         return module.CloudStorage(self._options.environment, sign_s=self._options.sign_s)
 
 

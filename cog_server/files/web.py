@@ -15,9 +15,9 @@ from urllib.parse import unquote
 
 import httpx
 
-from cog_server.addresses import AddressPolicy, is_metadata_name
 from cog_server.files.transfer import CHUNK, NameTaken, NotModified, Opened, OutgoingFile, TransferError
-from cog_server.outgoing import AddressRefused, Resolve, open_transport
+from cog_server.network.addresses import AddressPolicy, is_metadata_name
+from cog_server.network.outgoing import AddressRefused, Resolve, open_transport
 
 MAX_REDIRECTS = 5
 CONNECT_S = 5.0

@@ -13,10 +13,11 @@ import httpx
 
 from cog.version import __version__
 from cog.webhooks import sign
-from cog_server.outgoing import AddressRefused, open_transport
+from cog_server.network.outgoing import AddressRefused, open_transport
+from cog_server.network.retry_delays import read_retry_after
+from cog_server.predictions.store.base import Message
 from cog_server.settings import Settings
-from cog_server.store.base import Message
-from cog_server.webhooks.retries import Answer, Verdict, judge, read_retry_after
+from cog_server.webhooks.retries import Answer, Verdict, judge
 
 MAX_CALLS = 64
 

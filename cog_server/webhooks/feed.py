@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from cog_server.events import HistoryLost
-from cog_server.predictions import Prediction
-from cog_server.store.base import Message
+from cog_server.predictions.events import HistoryLost
+from cog_server.predictions.prediction import Prediction
+from cog_server.predictions.store.base import Message
 from cog_server.webhooks.hook import Hook
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import httpx
 
-from cog_server.store.base import Message
-from cog_server.trace_context import read_parent
+from cog_server.observe.trace_context import read_parent
+from cog_server.predictions.store.base import Message
 
 EVENTS = ("start", "output", "logs", "completed")
 MAX_URL_CHARS = 8192

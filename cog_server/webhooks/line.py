@@ -9,10 +9,11 @@ from collections.abc import Callable
 
 import httpx
 
-from cog_server.store.base import Message
+from cog_server.network.retry_delays import delay_s
+from cog_server.predictions.store.base import Message
 from cog_server.webhooks.calls import Caller
 from cog_server.webhooks.feed import Feed
-from cog_server.webhooks.retries import MAX_TRIES, Answer, Verdict, delay_s, next_try
+from cog_server.webhooks.retries import MAX_TRIES, Answer, Verdict, next_try
 
 log = logging.getLogger("cog.server")
 

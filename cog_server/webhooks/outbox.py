@@ -7,8 +7,8 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
-from cog_server.store.base import Message, Store, StoreError
-from cog_server.store.sqlite import SqliteStore
+from cog_server.predictions.store.base import Message, Store, StoreError
+from cog_server.predictions.store.sqlite import SqliteStore
 
 _WAIT_FOR_LOCK_S = 2.0
 

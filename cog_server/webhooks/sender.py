@@ -7,10 +7,10 @@ import logging
 from collections import deque
 from collections.abc import Collection, Iterable
 
-from cog_server.logs import PREDICTION
-from cog_server.predictions import Prediction
+from cog_server.observe.logs import PREDICTION
+from cog_server.predictions.prediction import Prediction
+from cog_server.predictions.store.base import Message, Store, StoreError
 from cog_server.settings import Settings
-from cog_server.store.base import Message, Store, StoreError
 from cog_server.webhooks.calls import Caller
 from cog_server.webhooks.feed import Feed
 from cog_server.webhooks.hook import Hook

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from cog.spec import PredictorSpec
-from cog_server.gpu import list_gpus
+from cog_server.observe.nvidia_smi import list_gpus
 from cog_server.settings import Settings
 from cog_server.worker.devices import Place, devices_of, read_visible
 from cog_server.worker.oom import OomKills

@@ -21,7 +21,7 @@ from pydantic_core import from_json
 
 from cog import wire
 from cog.text_memory import EMPTY, SIZE_BYTES, read_texts
-from cog_server.json_pieces import encode_json
+from cog_server.predictions.json_pieces import encode_json
 from cog_server.worker.oom import OomKills
 
 # How long a dead worker's last messages may take to arrive; they lie in the kernel already.

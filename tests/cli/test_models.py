@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from cog_cli.compat.solver import resolve_stack
+from cog_cli.compat.stack import Stack
 from cog_cli.config import load_config
-from cog_cli.dockerfile import render
 from cog_cli.errors import ConfigError
-from cog_cli.plan import PlanOptions, make_plan
-from cog_cli.requirements import read_requirements
-from cog_cli.stack import Stack
+from cog_cli.image.dockerfile import render
+from cog_cli.image.plan import PlanOptions, make_plan
+from cog_cli.requirements.packages import read_requirements
 
 MODELS = Path(__file__).parent / "models"
 

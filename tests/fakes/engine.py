@@ -15,9 +15,10 @@ from typing import Any
 
 from cog.convert import encode_output
 from cog.worker.model import Model
-from cog_cli.engines.base import BuildOrder, Image, ImageNotFound, RunningModel, RunOptions
+from cog_cli.engines.base import Image, ImageNotFound, RunningModel, RunOptions
 from cog_cli.errors import CogError
-from cog_cli.labels import image_labels
+from cog_cli.image.build import BuildOrder
+from cog_cli.image.labels import image_labels
 
 
 class FakeEngine:

@@ -17,7 +17,7 @@ import httpx
 
 from tests.faults.lab import Lab, during, end_of, fault, percentiles, submit, time_to, wait_started
 from tests.server.conftest import Footprint, Server
-from tests.server.test_streams import streaming
+from tests.server.http.test_streams import streaming
 
 _SLEEPING = """
     class Predictor(BasePredictor):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from tests.faults.lab import Lab, end_of, fault, rss_mib, submit, time_to, wait_started
-from tests.server.test_streams import streaming
+from tests.server.http.test_streams import streaming
 
 _EDGES = (4 << 10, 64 << 10, 6 << 20, 8 << 20, 16 << 20)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.faults.lab import Lab, during, end_of, fault, percentiles, rss_mib, submit, time_to, wait_started
 from tests.server.conftest import Server, client_of, is_alive, wait_until
-from tests.server.test_streams import streaming
+from tests.server.http.test_streams import streaming
 
 # What it does, it is told; what it gives back is the caller's own token.
 BREAKING = """

@@ -10,20 +10,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cog_cli.build import order_build
-from cog_cli.client import ModelClient
-from cog_cli.engines.base import (
-    BuildOptions,
-    BuildOrder,
-    Engine,
-    Image,
-    ImageNotFound,
-    RunOptions,
-)
+from cog_cli.engines.base import Engine, Image, ImageNotFound, RunOptions
 from cog_cli.engines.docker import DockerEngine
 from cog_cli.engines.local import LocalEngine
 from cog_cli.errors import CogError
-from cog_cli.labels import LABEL_CONFIG, LABEL_SCHEMA
+from cog_cli.image.build import BuildOptions, BuildOrder, order_build
+from cog_cli.image.labels import LABEL_CONFIG, LABEL_SCHEMA
+from cog_cli.prediction.client import ModelClient
 from cog_cli.project import load_project
 from tests.conftest import Cog
 from tests.fakes.engine import FakeEngine

@@ -19,7 +19,8 @@ from typing import Any
 import httpx
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.conftest import REPOSITORY
+
 HEAD = "import os, sys, time\nfrom typing import *\nfrom cog import *\n\n"
 
 

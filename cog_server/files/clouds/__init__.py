@@ -1,0 +1,1 @@
+"""Files in S3, Google Cloud Storage and Azure Blob Storage. `storage.py` is the way in."""

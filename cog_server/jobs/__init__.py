@@ -1,0 +1,1 @@
+"""Predictions at work, from their admission to their end. `runner.py` is the way in."""

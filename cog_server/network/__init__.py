@@ -1,0 +1,1 @@
+"""Ways out of the server, and which addresses they may lead to."""
