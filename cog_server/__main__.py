@@ -44,6 +44,9 @@ async def _serve(settings: Settings, listener: socket.socket, *, ignores_sigterm
         return 1
     try:
         return await _run(settings, listener, store, ignores_sigterm=ignores_sigterm)
+    except StoreError as error:
+        print(f"cog: {error}", file=sys.stderr)
+        return 1
     finally:
         await store.close()
 

@@ -1,1 +1,1 @@
-"""Predictions at work, from their admission to their end. `runner.py` is the way in."""
+"""Predictions at work, from their admission to their end. `port.py` is what fronts see of it."""

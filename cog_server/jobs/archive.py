@@ -7,6 +7,7 @@ import json
 from collections import OrderedDict
 from dataclasses import replace
 
+from cog_server.jobs.port import DuplicateId
 from cog_server.predictions.moments import now
 from cog_server.predictions.prediction import Prediction, Status
 from cog_server.predictions.store.base import Message, Record, Store
@@ -17,10 +18,6 @@ from cog_server.webhooks.hook import Hook
 _RECENT = 100
 _RECENT_BYTES = 64 * 1024 * 1024
 _INTERRUPTED = "the server stopped while the prediction ran"
-
-
-class DuplicateId(Exception):
-    """A prediction of this id is running."""
 
 
 class Archive:

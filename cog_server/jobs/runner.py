@@ -16,12 +16,12 @@ from pydantic_core import to_json
 
 from cog import wire
 from cog.spec import PredictorSpec
-from cog_server.files.destination import OutputPath
 from cog_server.files.fetch import FetchError
 from cog_server.files.inputs import InputShape, Place, redact
 from cog_server.files.outputs import OutputError, StoredOutput
-from cog_server.files.room import Arrival, FileRoom, PredictionFiles
+from cog_server.files.room import FileRoom, PredictionFiles
 from cog_server.jobs.archive import Archive
+from cog_server.jobs.port import AtCapacity, NotReady, Request
 from cog_server.observe.logs import PREDICTION
 from cog_server.observe.metrics import Metrics
 from cog_server.predictions.ids import new_id
@@ -30,7 +30,6 @@ from cog_server.predictions.steps import UNFOLLOWED, Steps
 from cog_server.predictions.store.base import StoreError
 from cog_server.settings import Settings
 from cog_server.webhooks.feed import Feed
-from cog_server.webhooks.hook import Hook
 from cog_server.webhooks.sender import WebhookSender
 from cog_server.worker.pool import Taker, WorkerPool
 from cog_server.worker.supervisor import Job, Supervisor, WorkerLost, WorkerUnavailable
@@ -39,30 +38,6 @@ log = logging.getLogger("cog.server")
 
 _LAST_LINES = 20
 _INTERRUPT_EVERY_S = 0.5
-
-
-class NotReady(Exception):
-    """No prediction can be taken now; says why."""
-
-
-class AtCapacity(Exception):
-    """All slots and the whole queue are taken."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """A validated request: `input` is JSON data whose files are URLs; `deadline_s` counts from its admission.
-
-    `arrival` are the files that came with it; they are the runner's once the prediction is admitted.
-    """
-
-    input: dict[str, Any]
-    id: str | None = None
-    context: dict[str, str] = field(default_factory=dict)
-    deadline_s: float | None = None
-    hook: Hook | None = None
-    arrival: Arrival = field(default_factory=Arrival)
-    output_path: OutputPath | None = None
 
 
 @dataclass(frozen=True)

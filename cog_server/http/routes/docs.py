@@ -12,19 +12,19 @@ from starlette.staticfiles import StaticFiles
 
 from cog.openapi import openapi_document
 from cog_server.http.routes.answers import json_answer, problem
+from cog_server.jobs.port import PredictionService
 from cog_server.settings import Settings
-from cog_server.worker.pool import WorkerPool
 
 _ASSETS = "/docs/assets"
 
 
-def add_docs_routes(app: FastAPI, settings: Settings, pool: WorkerPool) -> None:
+def add_docs_routes(app: FastAPI, settings: Settings, service: PredictionService) -> None:
     """Add `/openapi.json` and `/docs` to `app`; both work without a connection to anywhere."""
 
     async def openapi(request: HTTPRequest) -> Response:
-        if pool.spec is None:
-            return problem(503, pool.reason, retry_after_s=1)
-        return json_answer(openapi_document(pool.spec, is_closed=settings.unknown_inputs == "refuse"))
+        if service.spec is None:
+            return problem(503, service.reason, retry_after_s=1)
+        return json_answer(openapi_document(service.spec, is_closed=settings.unknown_inputs == "refuse"))
 
     async def docs(request: HTTPRequest) -> Response:
         return get_swagger_ui_html(

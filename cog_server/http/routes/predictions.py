@@ -17,7 +17,6 @@ from starlette.responses import Response
 
 from cog.spec import PredictorSpec
 from cog.strict_json import JSONError
-from cog_server.files.room import FileRoom
 from cog_server.http.exchange import Exchange, Taker
 from cog_server.http.routes.answers import JSON, JSONAnswer, json_answer, problem
 from cog_server.http.routes.extensions import on_leave
@@ -28,12 +27,10 @@ from cog_server.http.routes.prefer import Preference, read_preference
 from cog_server.http.routes.requests import InputValidator, Refused, bare, envelope, read_json
 from cog_server.http.routes.streams import EVENT_STREAM, stream_of, stream_of_record
 from cog_server.http.routes.words import input_of_words
-from cog_server.jobs.archive import Archive, DuplicateId
-from cog_server.jobs.runner import AtCapacity, JobRunner, NotReady, Request
+from cog_server.jobs.port import AtCapacity, DuplicateId, NotReady, PredictionService, Request
 from cog_server.predictions.prediction import Prediction, Status
 from cog_server.predictions.store.base import StoreError
 from cog_server.settings import Settings
-from cog_server.worker.pool import WorkerPool
 
 log = logging.getLogger("cog.server")
 
@@ -49,16 +46,9 @@ class Often:
     takers: dict[tuple[str, str], Taker]
 
 
-def add_prediction_routes(
-    app: FastAPI,
-    settings: Settings,
-    pool: WorkerPool,
-    runner: JobRunner,
-    archive: Archive,
-    files: FileRoom,
-) -> Often:
+def add_prediction_routes(app: FastAPI, settings: Settings, service: PredictionService) -> Often:
     """Add the paths that run predictions to `app`; give those that are asked most, by method and path."""
-    routes = _Routes(settings, pool, runner, archive, files)
+    routes = _Routes(settings, service)
     noun = routes.noun
     app.add_route(f"/{noun}s", routes.all, methods=["GET", "POST"])
     app.add_route(f"/{noun}s/{{prediction_id}}", routes.one, methods=["GET", "PUT", "DELETE"])
@@ -73,15 +63,10 @@ def add_prediction_routes(
 
 
 class _Routes:
-    def __init__(
-        self, settings: Settings, pool: WorkerPool, runner: JobRunner, archive: Archive, files: FileRoom
-    ) -> None:
+    def __init__(self, settings: Settings, service: PredictionService) -> None:
         self._settings = settings
-        self._pool = pool
-        self._runner = runner
-        self._archive = archive
-        self._files = files
-        self._forms = FormReader(files, max_text_bytes=settings.max_body_bytes)
+        self._service = service
+        self._forms = FormReader(service.files, max_text_bytes=settings.max_body_bytes)
         self._validator: InputValidator | None = None
         self.noun = "training" if settings.mode == "train" else "prediction"
 
@@ -101,7 +86,7 @@ class _Routes:
         return await self._guarded(self._get(request, prediction_id))
 
     async def cancel(self, request: HTTPRequest) -> Response:
-        found = self._runner.cancel(request.path_params["prediction_id"])
+        found = self._service.cancel(request.path_params["prediction_id"])
         return json_answer({}, 200 if found else 404)
 
     async def predict(self, request: HTTPRequest) -> Response:
@@ -127,11 +112,11 @@ class _Routes:
 
     def _take(self, given: Any, exchange: Exchange, answer: Callable[[Prediction], Response]) -> bool:
         """Answer with what `answer` gives at the end. What is wrong, or has to wait, is for the usual way to tell."""
-        if self._pool.spec is None or given is None:
+        if self._service.spec is None or given is None:
             return False
         try:
             valid, errors = self._validator_of().check(given, ())
-            prediction = None if errors else self._runner.submit_now(valid)
+            prediction = None if errors else self._service.submit_now(valid)
         except (NotReady, AtCapacity):
             return False
         if prediction is None:
@@ -145,8 +130,8 @@ class _Routes:
             tell()
         else:
             prediction.listen(tell)
-            self._runner.watch(prediction)
-            exchange.leave = partial(self._runner.unwatch, prediction)
+            self._service.watch(prediction)
+            exchange.leave = partial(self._service.unwatch, prediction)
         return True
 
     async def _guarded(self, answer: Coroutine[Any, Any, Response]) -> Response:
@@ -155,7 +140,7 @@ class _Routes:
         except (Refused, FormRefused) as refused:
             return self._rejected(refused.response)
         except NotReady as error:
-            headers = {"Connection": "close"} if self._runner.is_draining else {}
+            headers = {"Connection": "close"} if self._service.is_draining else {}
             return self._rejected(problem(503, str(error), retry_after_s=_RETRY_AFTER_S, headers=headers))
         except AtCapacity as error:
             return self._rejected(problem(409, str(error), retry_after_s=_RETRY_AFTER_S))
@@ -166,7 +151,7 @@ class _Routes:
             return self._rejected(problem(503, "the store cannot be read", retry_after_s=_RETRY_AFTER_S))
 
     def _rejected(self, response: Response) -> Response:
-        self._runner.metrics.count_rejection(response.status_code)
+        self._service.count_rejection(response.status_code)
         return response
 
     async def _create(self, request: HTTPRequest, path_id: str | None) -> Response:
@@ -177,12 +162,14 @@ class _Routes:
             return await self._run(request, form.value, path_id, form)
 
     async def _run(self, request: HTTPRequest, body: Any, path_id: str | None, form: Form | None = None) -> Response:
-        wanted = envelope(body, self._validator_of(), path_id=path_id, headers=request.headers, check=self._files.check)
+        wanted = envelope(
+            body, self._validator_of(), path_id=path_id, headers=request.headers, check=self._service.files.check
+        )
         del body  # Its texts may be large, and the runner lets go of them early.
         preference = read_preference(request.headers.getlist("prefer"))
-        prediction = self._archive.live(path_id) if path_id is not None else None
+        prediction = self._service.live(path_id) if path_id is not None else None
         if prediction is None and path_id is not None:
-            kept = await self._archive.find(path_id)
+            kept = await self._service.find(path_id)
             if kept is not None:
                 return stream_of_record(kept) if _wants_stream(request) else Response(kept, media_type=JSON)
         if prediction is None:
@@ -190,7 +177,7 @@ class _Routes:
                 prediction = await self._submit(wanted, form, is_detached=preference.is_detached)
             except DuplicateId:
                 # Another PUT of this id came first, while the store was asked.
-                prediction = self._archive.live(path_id) if path_id is not None else None
+                prediction = self._service.live(path_id) if path_id is not None else None
                 if prediction is None:
                     raise
         return await self._answer(prediction, request, preference)
@@ -198,7 +185,7 @@ class _Routes:
     async def _answer(self, prediction: Prediction, request: HTTPRequest, preference: Preference) -> Response:
         if _wants_stream(request):
             last = request.headers.get("last-event-id")
-            return stream_of(prediction, self._runner, self._settings, last_event_id=last)
+            return stream_of(prediction, self._service, self._settings, last_event_id=last)
         if not preference.respond_async:
             await self._wait(prediction, request, preference.wait_s)
         is_over = prediction.is_over and not preference.respond_async
@@ -206,18 +193,18 @@ class _Routes:
         return JSONAnswer(prediction.snapshot_json(), status)
 
     async def _get(self, request: HTTPRequest, prediction_id: str) -> Response:
-        prediction = self._archive.live(prediction_id)
+        prediction = self._service.live(prediction_id)
         if prediction is not None and _wants_stream(request):
             last = request.headers.get("last-event-id")
-            return stream_of(prediction, self._runner, self._settings, last_event_id=last)
-        body = await self._archive.find(prediction_id)
+            return stream_of(prediction, self._service, self._settings, last_event_id=last)
+        body = await self._service.find(prediction_id)
         if body is None:
             return problem(404, f"there is no {self.noun} of this id")
         return stream_of_record(body) if _wants_stream(request) else Response(body, media_type=JSON)
 
     async def _list(self, request: HTTPRequest) -> Response:
         status, before, limit = read_page(request.query_params)
-        found = await self._archive.page(status=status, before=before, limit=limit + 1)
+        found = await self._service.page(status=status, before=before, limit=limit + 1)
         rest = ""
         if len(found) > limit:
             rest = next_page(f"/{self.noun}s", found[limit - 1].cursor, status=status, limit=limit)
@@ -225,7 +212,7 @@ class _Routes:
         return Response(b'{"results":[%s],"next":%s}' % (results, json.dumps(rest or None).encode()), media_type=JSON)
 
     async def _delete(self, prediction_id: str) -> Response:
-        if await self._archive.delete(prediction_id):
+        if await self._service.delete(prediction_id):
             return Response(status_code=204)
         return problem(404, f"there is no {self.noun} of this id")
 
@@ -253,8 +240,8 @@ class _Routes:
     async def _submit(self, wanted: Request, form: Form | None = None, *, is_detached: bool = False) -> Prediction:
         """Hand a request to the runner, which from then on owns the files that came with it."""
         if form is None:
-            return await self._runner.submit(wanted, is_detached=is_detached)
-        prediction = await self._runner.submit(replace(wanted, arrival=form.arrival), is_detached=is_detached)
+            return await self._service.submit(wanted, is_detached=is_detached)
+        prediction = await self._service.submit(replace(wanted, arrival=form.arrival), is_detached=is_detached)
         form.is_kept = True
         return prediction
 
@@ -273,7 +260,7 @@ class _Routes:
         stop_listening = prediction.listen(lambda: stop() if prediction.is_over else None)
         stop_watching_connection = on_leave(request.scope, request.receive, stop)
         try:
-            with self._runner.watching(prediction):
+            with self._service.watching(prediction):
                 await until
         finally:
             stop_watching_connection()
@@ -282,9 +269,9 @@ class _Routes:
                 timer.cancel()
 
     def _known_spec(self) -> PredictorSpec:
-        spec = self._pool.spec
+        spec = self._service.spec
         if spec is None:
-            raise NotReady(self._pool.reason)
+            raise NotReady(self._service.reason)
         return spec
 
     def _validator_of(self) -> InputValidator:

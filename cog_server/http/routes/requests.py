@@ -18,7 +18,7 @@ from cog.validation import clean_errors, input_schema
 from cog_server.files.destination import DestinationError, OutputPath, read_output_path
 from cog_server.http.routes.answers import JSON, problem
 from cog_server.http.routes.large_json import loads_large
-from cog_server.jobs.runner import Request
+from cog_server.jobs.port import Request
 from cog_server.webhooks.hook import HookError, read_hook
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,128}")

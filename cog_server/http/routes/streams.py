@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from starlette.responses import Response, StreamingResponse
 
 from cog_server.http.routes.answers import problem
-from cog_server.jobs.runner import JobRunner
+from cog_server.jobs.port import PredictionService
 from cog_server.predictions.events import Event, HistoryLost
 from cog_server.predictions.prediction import Prediction
 from cog_server.settings import Settings
@@ -21,14 +21,16 @@ _LINE_BREAKS = tuple((each.encode(), json.dumps(each)[1:-1].encode()) for each i
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
-def stream_of(prediction: Prediction, runner: JobRunner, settings: Settings, *, last_event_id: str | None) -> Response:
+def stream_of(
+    prediction: Prediction, service: PredictionService, settings: Settings, *, last_event_id: str | None
+) -> Response:
     """The events that follow the one a client saw last: all, or those from now on if none are kept for replay."""
     if prediction.readers >= MAX_READERS:
         return problem(429, f"more than {MAX_READERS} clients read this prediction", retry_after_s=1)
     after = int(last_event_id) if last_event_id and last_event_id.isdecimal() and len(last_event_id) < 19 else 0
     if not settings.stream_history:
         after = max(after, prediction.events.last - 1 if prediction.status.is_terminal else prediction.events.last)
-    events = _events(prediction, runner, after, settings.stream_grace_s)
+    events = _events(prediction, service, after, settings.stream_grace_s)
     return StreamingResponse(events, media_type=EVENT_STREAM, headers=_HEADERS)
 
 
@@ -37,11 +39,13 @@ def stream_of_record(body: bytes) -> Response:
     return Response(_text("completed", body), media_type=EVENT_STREAM, headers=_HEADERS)
 
 
-async def _events(prediction: Prediction, runner: JobRunner, after: int, grace_s: float) -> AsyncIterator[bytes]:
+async def _events(
+    prediction: Prediction, service: PredictionService, after: int, grace_s: float
+) -> AsyncIterator[bytes]:
     changed = asyncio.Event()
     stop_listening = prediction.listen(changed.set)
     try:
-        with runner.watching(prediction, grace_s=grace_s):
+        with service.watching(prediction, grace_s=grace_s):
             while True:
                 changed.clear()
                 try:

@@ -15,7 +15,8 @@ import pytest
 from starlette.routing import BaseRoute, Mount, Route
 
 from cog_server.http.access import OPEN_PATHS
-from cog_server.http.app import create_service
+from cog_server.http.app import create_app
+from cog_server.jobs.service import Service
 from cog_server.observe.logs import ModelLog
 from cog_server.predictions.store.memory import MemoryStore
 from cog_server.settings import Settings, SettingsError, read_settings
@@ -57,7 +58,8 @@ def _routes() -> list[tuple[str, str]]:
         settings = Settings(target="predict.py:Predictor", mode=mode)
         model_log = ModelLog(settings.log_format)
         pool = WorkerPool(settings, on_text=model_log.write)
-        return create_service(settings, MemoryStore(1), pool, model_log, shut_down=lambda code: None).app.app.routes
+        service = Service(settings, MemoryStore(1), pool, model_log, shut_down=lambda code: None)
+        return create_app(settings, service, shut_down=lambda code: None).app.routes
 
     found = []
     for route in [route for mode in ("predict", "train") for route in asyncio.run(routes(mode))]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import json
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,13 +20,11 @@ from typing import Any
 import httpx
 import jsonschema
 import pytest
-import uvicorn
-from fastapi import FastAPI
 
 from cog_server.__main__ import listen
-from cog_server.http.app import create_service
-from cog_server.http.exchange_protocol import protocol_with
-from cog_server.http.protocol import Limits
+from cog_server.http.app import create_app
+from cog_server.http.server import HTTPFront
+from cog_server.jobs.service import Service
 from cog_server.observe.logs import ModelLog
 from cog_server.predictions.store.memory import MemoryStore
 from cog_server.settings import Settings
@@ -55,7 +53,7 @@ class Servers:
     def __init__(self, order: list[Pair], settings_of: Callable[[Pair], Settings]) -> None:
         self._order = order
         self._settings_of = settings_of
-        self._started: dict[Pair, tuple[str, uvicorn.Server, Future[None]]] = {}
+        self._started: dict[Pair, tuple[str, HTTPFront, Future[None]]] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -70,32 +68,37 @@ class Servers:
         url, server, _ = self._started[pair]
         with httpx.Client(base_url=url, timeout=30, trust_env=False, verify=False) as http:  # certificates take 40 ms
             yield http
-        server.should_exit = True
+        server.end()
 
     def close(self) -> None:
         """Wait for the end of every server and its worker."""
         for _, server, _ in self._started.values():
-            server.should_exit = True
+            server.end()
         for _, _, end in self._started.values():
             end.result(30)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
 
-    def _start(self, settings: Settings) -> tuple[str, uvicorn.Server, Future[None]]:
+    def _start(self, settings: Settings) -> tuple[str, HTTPFront, Future[None]]:
         listener = listen("127.0.0.1", 0)
-        app = functools.partial(make_app, settings)
-        http = protocol_with(Limits.of(settings))
-        server = uvicorn.Server(uvicorn.Config(app, factory=True, http=http, log_config=None, access_log=False))
-        end = asyncio.run_coroutine_threadsafe(server.serve(sockets=[listener]), self._loop)
-        return f"http://127.0.0.1:{listener.getsockname()[1]}", server, end
+        front: Future[HTTPFront] = Future()
+        end = asyncio.run_coroutine_threadsafe(_serve(settings, listener, front), self._loop)
+        return f"http://127.0.0.1:{listener.getsockname()[1]}", front.result(10), end
 
 
-def make_app(settings: Settings) -> FastAPI:
+async def _serve(settings: Settings, listener: socket.socket, made: Future[HTTPFront]) -> None:
     model_log = ModelLog(settings.log_format)
     pool = WorkerPool(settings, on_text=model_log.write)
     store = MemoryStore(settings.keep_predictions)
-    return create_service(settings, store, pool, model_log, shut_down=lambda code: None).app
+    service = Service(settings, store, pool, model_log, shut_down=lambda code: None)
+    front = HTTPFront(settings, create_app(settings, service, shut_down=lambda code: None))
+    made.set_result(front)
+    await service.open()
+    try:
+        await front.serve(sockets=[listener])
+    finally:
+        await service.close()
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from cog_server.observe.trace_context import read_parent
 from cog_server.observe.trace_options import read_trace_options
 from cog_server.settings import SettingsError, read_settings
+from tests.conftest import REPOSITORY
 from tests.fakes.otlp_collector import Collector, Received, Reply, collecting
-from tests.server.conftest import REPOSITORY, Serve, Server, free_port, wait_until
+from tests.server.conftest import Serve, Server, free_port, wait_until
 from tests.server.observe.test_metrics import scrape
 
 SOURCE = """
@@ -39,7 +40,8 @@ FILES = """
 MAKE = """
 import asyncio, os, sys
 import cog_server.serving
-from cog_server.http.app import create_service
+from cog_server.http.app import create_app
+from cog_server.jobs.service import Service
 from cog_server.observe.logs import ModelLog
 from cog_server.settings import read_settings
 from cog_server.predictions.store.memory import MemoryStore
@@ -49,8 +51,9 @@ async def make():
     settings = read_settings({"COG_PREDICT": "predict.py:Predictor", **os.environ})
     model_log = ModelLog("json")
     pool = WorkerPool(settings, on_text=model_log.write)
-    service = create_service(settings, MemoryStore(1), pool, model_log, shut_down=lambda code: None)
-    return service.app.app.user_middleware
+    service = Service(settings, MemoryStore(1), pool, model_log, shut_down=lambda code: None)
+    app = create_app(settings, service, shut_down=lambda code: None, middleware=service.middleware)
+    return app.app.user_middleware
 
 middleware = asyncio.run(make())
 print(len(middleware), *(each.cls.__name__ for each in middleware), *sys.modules)
