@@ -1,1 +1,1 @@
-"""The server: FastAPI in front, one worker process behind. It never imports the user's code."""
+"""The server: fronts on one side, worker processes on the other. It never imports the user's code."""

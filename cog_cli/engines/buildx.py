@@ -1,4 +1,4 @@
-"""`Buildx`: one `docker buildx build`, its progress shown and its failure explained."""
+"""`run_build`: one `docker buildx build`, its progress shown and its failure explained."""
 
 from __future__ import annotations
 
