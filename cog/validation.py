@@ -19,6 +19,7 @@ _NOTHING = object()
 URL_PATTERN = r"^[A-Za-z][A-Za-z0-9+.\-]*:"
 
 
+# docs/decisions/030-validator-is-data.md
 def input_schema(spec: PredictorSpec, *, unknown: str = "forbid") -> Schema:
     """The pydantic-core schema of the whole `input` object.
 

@@ -56,6 +56,7 @@ async def _run(settings: Settings, listener: socket.socket, store: Store, *, ign
     pool = WorkerPool(settings, on_text=model_log.write)
     await pool.start()
     # Imported here: that takes as long as the worker does to get there, on another core.
+    # docs/decisions/011-worker-before-the-imports.md
     from cog_server.serving import serve
 
     try:

@@ -54,6 +54,7 @@ async def serve(
     return life.exit_code
 
 
+# docs/decisions/023-listen-while-draining.md
 class _Life:
     """How the server ends: in peace at the first signal, at once at the second."""
 

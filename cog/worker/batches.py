@@ -28,6 +28,7 @@ class _Item(NamedTuple):
         return prediction_id
 
 
+# docs/decisions/013-batches-gathered-in-the-worker.md
 class Batches:
     """Runs on the main thread. What waits for its batch waits in the socket, or, once it was read, in the channel."""
 

@@ -28,6 +28,7 @@ def run(channel: Channel, reference: str, folder: str, mode: str) -> int:
     return worker.run(reference, folder, mode)
 
 
+# docs/decisions/010-main-thread-reads.md
 class Worker:
     """The main thread runs the model, and reads the channel: between predictions, and in a signal's handler.
 

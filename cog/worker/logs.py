@@ -15,6 +15,7 @@ _MAX_PIECES_BYTES = 1 << 16
 OnlyRunning = Callable[[], Optional[str]]
 
 
+# docs/decisions/007-python-text-by-the-channel.md
 class Logs:
     """Puts files of its own in the place of sys.stdout and sys.stderr.
 

@@ -16,6 +16,7 @@ _DELAY_S = 0.005
 _NOBODY = Scope("", {}, lambda name, value: None)
 
 
+# docs/decisions/008-printed-text-in-shared-memory.md
 class Printed:
     """Text goes together, with the worker's next message, once the memory is full, or after 5 ms: a message for each
     line would cost ten times as much as the line.

@@ -70,6 +70,7 @@ def _cache_folder(environ: Mapping[str, str]) -> Path | None:
     return Path(base, "cog", "index") if Path(base).is_absolute() else None
 
 
+# docs/decisions/031-index-before-the-solver.md
 def live_tables(
     build: RequestedBuild,
     requirements: Requirements,

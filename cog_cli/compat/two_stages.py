@@ -23,6 +23,7 @@ class Final:
     run_count: int = 0
 
 
+# docs/decisions/003-two-stages-only-where-nothing-stays.md
 def choose_final(build: RequestedBuild, image: ImageTag, wish: ImageWish, tables: Tables) -> Final:
     """Decide whether what is compiled on `image` can be copied onto a smaller one of the same CUDA and system.
 

@@ -167,6 +167,7 @@ class DockerEngine:
 
     def execute(self, image: Image, command: list[str], options: RunOptions) -> int:
         # The docker program, not the API: it hands on a terminal, its size, signals and the exit code.
+        # docs/decisions/006-exec-by-docker-run.md
         docker_program = find_docker()
         gpus = options.gpus
         while True:

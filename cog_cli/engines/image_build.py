@@ -96,6 +96,7 @@ class _Build:
         The freeze is a label, and labels come before the build. So the earlier image's freeze is taken on trust; if
         the layers that hold packages turn out to be others, it is made anew and the (cached) build labelled again.
         """
+        # docs/decisions/001-labels-come-last.md
         earlier = self._store.inspect(self._order.name)
         freeze = earlier.labels.get(LABEL_FREEZE) if earlier else None
         if freeze is None:

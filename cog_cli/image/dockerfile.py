@@ -64,6 +64,7 @@ def _quoted(value: str) -> str:
     return '"' + re.sub(r'(["\\$])', r"\\\1", value) + '"'
 
 
+# docs/decisions/004-build-run-in-exec-form.md
 def _exec_form(command: str) -> str:
     """A command as RUN's JSON form: no line breaks, here-documents or variables for Docker to find in it."""
     # hadolint ends the string at the quote of `\\"`, so a backslash before a quote is written by its number.

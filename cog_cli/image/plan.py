@@ -244,6 +244,7 @@ def _model_python(stack: Stack) -> PythonPlan:
     return PythonPlan(managed=None, path="python3" if stack.flavour == "custom" else "/usr/local/bin/python3")
 
 
+# docs/decisions/002-server-interpreter.md
 def _server_python(stack: Stack, model_python: PythonPlan) -> PythonPlan:
     """The base image's interpreter if it is new enough; never the model's managed one, which models do not share."""
     major, minor = stack.python.removesuffix("t").split(".")[:2]

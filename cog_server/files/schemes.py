@@ -1,4 +1,4 @@
-"""`Schemes`: which module reads and writes the URLs of which scheme. A new scheme is one module and one line here."""
+"""`Schemes`: which module reads and writes the URLs of which scheme. A new scheme is one module and its lines here."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ _MAX_SCHEME_CHARS = 64
 SCHEMES = ("data", "http", "https", "file", "hf", *CLOUDS)
 
 
+# docs/decisions/027-trust-by-who-names-it.md
 @dataclass(frozen=True)
 class SchemeOptions:
     """`roots` and `policy` bind what requests name, not the operator. `sign_s`: for how long URLs are signed."""
@@ -129,6 +130,7 @@ class Schemes:
 
     def _clouds(self) -> Any:
         # Only who uses a cloud pays for its library: 16 MB, and threads of its own.
+        # docs/decisions/026-obstore-for-the-clouds.md
         module = importlib.import_module("cog_server.files.clouds.storage")
         return module.CloudStorage(self._options.environment, sign_s=self._options.sign_s)
 

@@ -46,6 +46,7 @@ class Opened:
     chunks: AsyncIterator[bytes]
 
 
+# docs/decisions/025-module-for-each-scheme.md
 class Source(Protocol):
     """Files that can be read."""
 

@@ -76,6 +76,7 @@ class Known:
     taker: Taker
 
 
+# docs/decisions/015-known-heads-are-not-parsed-again.md
 class Heads:
     """Heads of requests that came before, to the letter.
 

@@ -32,6 +32,7 @@ _UNUSUAL = frozenset(
 Handler = Callable[[HTTPRequest], Awaitable[Response]]
 
 
+# docs/decisions/014-short-way-before-the-framework.md
 class FastPath:
     """An ASGI application in front of `app`. `handlers` and `takers` are by method and path, to the letter.
 

@@ -99,6 +99,7 @@ class _Refusal(Exception):
         self.detail = detail
 
 
+# docs/decisions/024-connection-limits-in-the-protocol.md
 class LimitedProtocol(HttpToolsProtocol):
     """One connection. Whatever is refused is answered with a problem, in its turn, and closed."""
 

@@ -20,6 +20,7 @@ _RECENT_BYTES = 64 * 1024 * 1024
 _INTERRUPTED = "the server stopped while the prediction ran"
 
 
+# docs/decisions/017-stored-before-told.md
 class Archive:
     """Predictions by their ids. Whatever touches the store may raise StoreError."""
 

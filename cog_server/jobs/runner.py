@@ -176,6 +176,7 @@ class JobRunner:
         self._stop(entry)
         return True
 
+    # docs/decisions/019-who-waits-is-counted.md
     @contextlib.contextmanager
     def watching(self, prediction: Prediction, *, grace_s: float = 0.0) -> Iterator[None]:
         """Somebody waits for the prediction. When the last one leaves early, it is canceled after `grace_s`."""
@@ -377,7 +378,7 @@ class JobRunner:
         finally:
             self._leave_worker(entry)
 
-    # Without one.
+    # Without one: docs/decisions/016-task-only-while-waiting.md
 
     def _queue(self, entry: _Entry, *, is_first: bool = False) -> None:
         entry.taker = partial(self._begin_now, entry)

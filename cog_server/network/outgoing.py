@@ -42,6 +42,7 @@ class AddressRefused(Exception):
     """The policy does not allow an address that the host has. The text names the host, not the address."""
 
 
+# docs/decisions/028-one-way-out.md
 def open_transport(
     policy: AddressPolicy, *, limits: httpx.Limits | None = None, resolve: Resolve | None = None
 ) -> httpx.AsyncBaseTransport:

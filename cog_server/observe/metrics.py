@@ -47,6 +47,7 @@ class Histogram:
         return (*each, Sample(self._sum, suffix="_sum"), Sample(count, suffix="_count"))
 
 
+# docs/decisions/029-metrics-made-when-asked.md
 class Metrics:
     """All methods belong to the event loop: there is nothing to lock.
 

@@ -68,6 +68,7 @@ class Prediction:
         self._input = json_pieces(input)
         self.events = EventLog(self.history)
 
+    # docs/decisions/018-told-that-not-what.md
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call `listener` after every change; the function given back ends that."""
         self._listeners.append(listener)

@@ -32,6 +32,7 @@ _STARTING = "the model is starting"
 _FINAL = (State.SETUP_FAILED, State.DEFUNCT, State.STOPPED)
 
 
+# docs/decisions/022-supervisor-for-each-worker.md
 class WorkerPool:
     """Owns a supervisor for each worker. All methods belong to the event loop.
 

@@ -283,6 +283,7 @@ def _make_memory() -> int:
     return fd
 
 
+# docs/decisions/009-guard-process.md
 async def _spawn_guard(group: int) -> asyncio.subprocess.Process:
     """Start the process that kills a worker's group when this one is gone, however it went.
 

@@ -30,6 +30,7 @@ _MAX_DELAY_S = 10.0
 HEALTHCHECK_TIMEOUT_S = 5.0
 MAX_SETUP_LOG_CHARS = 1024 * 1024
 # So many small predictions lie in the worker's socket behind the one that runs: it need not sleep between two of them.
+# docs/decisions/012-line-in-the-socket.md
 MAX_LINE = 8
 MAX_WAITING = 1000
 MAX_WAITING_BYTES = 64 * 1024 * 1024
@@ -381,6 +382,7 @@ class Supervisor:
         elif kind == wire.HEALTHY and message.head["id"] == str(self._health_number):
             self._answer_health(message.head["ok"], message.head["error"])
 
+    # docs/decisions/020-worker-not-read-while-behind.md
     def _put(self, job: Job, event: wire.Message) -> None:
         job.put(event)
         if job.is_behind and self._worker is not None:
@@ -444,6 +446,7 @@ class Supervisor:
         for job in reversed(jobs.values()):
             job.put(WorkerLost(f"the worker process {how}"))
 
+    # docs/decisions/021-restarts-counted.md
     def _restart(self, how: str) -> None:
         now = time.monotonic()
         was_ready = self.state is State.READY
