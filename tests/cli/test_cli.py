@@ -247,7 +247,7 @@ def test_explain_names_torch_builds_that_exist(project: Project, cog: Cog) -> No
 
 @pytest.mark.parametrize("number", ["034", "039", "054"])
 def test_cases_of_bad_files_that_only_the_solver_can_see(tmp_path: Path, cog: Cog, number: str) -> None:
-    cases = json.loads((REPOSITORY / "tests" / "cli" / "config_cases.json").read_text())["cases"]
+    cases = json.loads((REPOSITORY / "tests" / "cli" / "config" / "config_cases.json").read_text())["cases"]
     case = next(case for case in cases if case["id"] == f"cog-yaml-{number}")
     given = case["input"] if isinstance(case["input"], dict) else {"yaml": case["input"]}
     for name, text in {"cog.yaml": given["yaml"], **given.get("files", {})}.items():
