@@ -4,7 +4,7 @@ import click
 
 from cog_cli import options
 from cog_cli.console import console
-from cog_cli.engines.base_images import identify_image
+from cog_cli.engines.image_digests import identify_image
 from cog_cli.image.lock import write_lock
 from cog_cli.project import load_project
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from cog_cli.config import grammar
 from cog_cli.config.draft import Draft
 from cog_cli.config.grammar import GrammarError
-from cog_cli.config.keys import KeyPath, escape, quote
+from cog_cli.config.key_paths import KeyPath, escape, quote
 from cog_cli.config.model import Build, Concurrency, Config
 from cog_cli.config.nodes import Scalar
 from cog_cli.config.source import Unreadable, read_text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from cog_cli.config.keys import KeyPath, format_key, parse_key
+from cog_cli.config.key_paths import KeyPath, format_key, parse_key
 from cog_cli.config.nodes import Finding, Mapping, Node, Sequence, child
 from cog_cli.config.syntax import Position
 

@@ -11,7 +11,7 @@ import keyword
 import re
 from collections.abc import Sequence
 
-from cog_cli.config.keys import KeyPath, escape, quote
+from cog_cli.config.key_paths import KeyPath, escape, quote
 
 OLDEST_PYTHON_MINOR = 8
 NEWEST_PYTHON_MINOR = 14

@@ -15,7 +15,7 @@ import yaml
 from yaml.constructor import SafeConstructor
 from yaml.resolver import Resolver
 
-from cog_cli.config.keys import KeyPath, escape, quote
+from cog_cli.config.key_paths import KeyPath, escape, quote
 from cog_cli.config.syntax import (
     MAX_DEPTH,
     TOO_DEEP,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from cog_cli.config.draft import Draft
 from cog_cli.config.grammar import GrammarError, check_image, is_reference_to_code
-from cog_cli.config.keys import escape
+from cog_cli.config.key_paths import escape
 from cog_cli.config.model import Build
 
 IGNORED_KEYS = {

@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 
 from cog_cli.config.draft import Locator
 from cog_cli.config.grammar import GrammarError
-from cog_cli.config.keys import KeyPath, escape, format_key
+from cog_cli.config.key_paths import KeyPath, escape, format_key
 from cog_cli.config.model import Build, Concurrency, Config, RunItem, SecretMount, Weight, WeightSource
 from cog_cli.config.nodes import Finding, Mapping, Node, Scalar, Sequence, describe
 from cog_cli.errors import Problem

@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from cog_cli.config.keys import escape
+from cog_cli.config.key_paths import escape
 from cog_cli.errors import CogError, ConfigError, Problem
 
 MAX_CONFIG_BYTES = 1024 * 1024

@@ -13,8 +13,8 @@ from typing import Protocol
 from cog.spec import PredictorSpec
 from cog_cli.console import console
 from cog_cli.engines.base import Image
-from cog_cli.engines.base_images import check_images
 from cog_cli.engines.buildx import BuildCall, find_docker, run_build
+from cog_cli.engines.image_digests import check_images
 from cog_cli.image.build import BuildOrder, Secret
 from cog_cli.image.certificates import read_ca_bundle
 from cog_cli.image.context import StagedContext, stage_context, stage_schema

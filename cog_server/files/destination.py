@@ -9,9 +9,9 @@ from functools import partial
 from typing import Any
 
 from cog_server.files.names import numbered
+from cog_server.files.retries import three_times
 from cog_server.files.schemes import CLOUDS, Schemes, check_form, scheme_of
 from cog_server.files.transfer import NameTaken, OutgoingFile, TransferError
-from cog_server.files.tries import three_times
 
 MAX_URLS = 10_000
 _MAX_URL_CHARS = 4096

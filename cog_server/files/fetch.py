@@ -12,9 +12,9 @@ from cog_server.files.budget import Budget
 from cog_server.files.cache import CachedFile, InputCache, clone
 from cog_server.files.data_urls import DataUrl, TooLarge
 from cog_server.files.names import safe_name
+from cog_server.files.retries import three_times
 from cog_server.files.schemes import Schemes, scheme_of
 from cog_server.files.transfer import NotModified, Opened, TransferError
-from cog_server.files.tries import three_times
 
 _MAX_AT_ONCE = 8
 

@@ -12,9 +12,9 @@ from typing import Any
 from cog.json_values import is_value_of
 from cog.spec import FieldSpec, PredictorSpec, TypeSpec
 from cog.validation import URL_PATTERN
+from cog_server.files.cancellation import stop
 from cog_server.files.fetch import FetchError, FileFetcher
 from cog_server.files.schemes import SCHEMES, scheme_of
-from cog_server.files.stopping import stop
 
 Place = list[Any]
 MAX_FILES = 10_000

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from cog_server.files.clouds.urls import parse_cloud_url
-from cog_server.files.hub import HubFiles, endpoint_of
+from cog_server.files.huggingface import HubFiles, endpoint_of
 from cog_server.files.local import LocalFiles, path_of
 from cog_server.files.roots import FileRoots
 from cog_server.files.transfer import Sink, Source, TransferError

@@ -8,10 +8,10 @@ from collections import OrderedDict
 from dataclasses import replace
 
 from cog_server.jobs.port import DuplicateId
-from cog_server.predictions.moments import now
 from cog_server.predictions.prediction import Prediction, Status
 from cog_server.predictions.store.base import Message, Record, Store
 from cog_server.predictions.store.memory import MemoryStore
+from cog_server.predictions.timestamps import now
 from cog_server.webhooks.hook import Hook
 
 # Finished predictions whose events can be read again, by a stream that comes back.

@@ -12,8 +12,8 @@ from cog_server.files.fetch import FileLimits
 from cog_server.files.room import FileOptions, FileRoom
 from cog_server.gpu import GpuCheck
 from cog_server.jobs.archive import Archive
-from cog_server.jobs.figures import of_gpus, of_runner, of_workers
 from cog_server.jobs.health import health_report, health_status
+from cog_server.jobs.metric_families import of_gpus, of_runner, of_workers
 from cog_server.jobs.port import PredictionService, Request
 from cog_server.jobs.runner import JobRunner
 from cog_server.observe.exposition import Family

@@ -10,7 +10,7 @@ from typing import Any
 
 from cog_server.predictions.events import EventLog
 from cog_server.predictions.json_pieces import encode_json, json_pieces
-from cog_server.predictions.moments import now
+from cog_server.predictions.timestamps import now
 
 
 class Status(str, enum.Enum):

@@ -12,9 +12,9 @@ from cog_server.predictions.prediction import Prediction
 from cog_server.predictions.store.base import Message, Store, StoreError
 from cog_server.settings import Settings
 from cog_server.webhooks.calls import Caller
+from cog_server.webhooks.delivery import Line
 from cog_server.webhooks.feed import Feed
 from cog_server.webhooks.hook import Hook
-from cog_server.webhooks.line import Line
 from cog_server.webhooks.outbox import Outbox
 
 log = logging.getLogger("cog.server")

@@ -21,7 +21,7 @@ from cog_server.files.inputs import MAX_FILES, Upload
 from cog_server.files.names import safe_name
 from cog_server.files.room import Arrival, FileRoom
 from cog_server.http.routes.answers import JSON, problem
-from cog_server.http.routes.words import input_of_words
+from cog_server.http.routes.text_inputs import input_of_words
 
 FORM = "multipart/form-data"
 # The part that holds the whole request as JSON, if there is one; files stand in it as upload:PART.

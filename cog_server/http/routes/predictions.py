@@ -22,11 +22,11 @@ from cog_server.http.routes.answers import JSON, JSONAnswer, json_answer, proble
 from cog_server.http.routes.extensions import on_leave
 from cog_server.http.routes.forms import FORM, Form, FormReader, FormRefused
 from cog_server.http.routes.large_json import loads_large
-from cog_server.http.routes.pages import next_page, read_page
-from cog_server.http.routes.prefer import Preference, read_preference
+from cog_server.http.routes.pagination import next_page, read_page
+from cog_server.http.routes.prefer_header import Preference, read_preference
 from cog_server.http.routes.requests import InputValidator, Refused, bare, envelope, read_json
 from cog_server.http.routes.streams import EVENT_STREAM, stream_of, stream_of_record
-from cog_server.http.routes.words import input_of_words
+from cog_server.http.routes.text_inputs import input_of_words
 from cog_server.jobs.port import AtCapacity, DuplicateId, NotReady, PredictionService, Request
 from cog_server.predictions.prediction import Prediction, Status
 from cog_server.predictions.store.base import StoreError

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cog_cli.compat.stack import BaseImage
-from cog_cli.engines.base_images import check_images, identify_image
+from cog_cli.engines.image_digests import check_images, identify_image
 from cog_cli.errors import CogError
 from cog_cli.image.dockerfile import render
 from cog_cli.image.lock import parse_compiled, write_lock

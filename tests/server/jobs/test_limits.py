@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cog_server.http.routes.prefer import Preference, read_preference
+from cog_server.http.routes.prefer_header import Preference, read_preference
 from tests.server.conftest import Serve, Server, serving, wait_until
 from tests.server.http.test_streams import streaming
 

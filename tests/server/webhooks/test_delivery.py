@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from cog_server.network.retry_delays import delay_s, read_retry_after
 from cog_server.predictions.prediction import Prediction, Status
 from cog_server.predictions.store.base import Message
+from cog_server.webhooks.delivery import Line
 from cog_server.webhooks.feed import Feed
 from cog_server.webhooks.hook import Hook, HookError, read_hook
-from cog_server.webhooks.line import Line
 from cog_server.webhooks.retries import MAX_TRIES, Answer, Verdict, judge
 from tests.fakes.virtual_time import run
 
