@@ -13,11 +13,12 @@ from typing import Any
 
 from pybase64 import b64decode
 
+from cog.file_names import extension_of, safe_name
 from cog_cli.console import console
 from cog_cli.errors import CogError
 from cog_cli.prediction.downloads import download
 from cog_cli.prediction.output_files import OutputFile, Place
-from cog_cli.prediction.output_names import OutputNames, extension_of, safe_name
+from cog_cli.prediction.output_names import OutputNames
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,7 @@ class _Saver:
         return str(path) if self._options.folder is None else path.name
 
     def _path(self, place: Place, known: OutputFile, extension: str) -> Path:
+        extension = extension or ".bin"  # Nothing says what it is.
         target, folder = self._options.target, self._options.folder
         suffix = "".join(f".{_in_name(str(key))}" for key in place)
         if folder is not None:

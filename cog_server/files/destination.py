@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from cog_server.files.names import numbered
+from cog.file_names import numbered
 from cog_server.files.retries import three_times
 from cog_server.files.schemes import CLOUDS, Schemes, check_form, scheme_of
 from cog_server.files.transfer import NameTaken, OutgoingFile, TransferError

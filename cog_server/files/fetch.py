@@ -8,10 +8,10 @@ import os
 import tempfile
 from dataclasses import dataclass
 
+from cog.file_names import safe_name
 from cog_server.files.budget import Budget
 from cog_server.files.cache import CachedFile, InputCache, clone
 from cog_server.files.data_urls import DataUrl, TooLarge
-from cog_server.files.names import safe_name
 from cog_server.files.retries import three_times
 from cog_server.files.schemes import Schemes, scheme_of
 from cog_server.files.transfer import NotModified, Opened, TransferError

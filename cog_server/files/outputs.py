@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cog.file_names import media_type_of, safe_name
 from cog_server.files.cancellation import stop
 from cog_server.files.data_urls import data_url
 from cog_server.files.destination import Destination, PlacedFile
-from cog_server.files.names import media_type_of, safe_name
 from cog_server.files.transfer import OutgoingFile, TransferError
 
 _MAX_AT_ONCE = 8

@@ -15,7 +15,7 @@ from tests.conftest import REPOSITORY
 _SCRIPT = """
 import json, sys
 from typing import List, Optional
-import cog, cog.describe, cog.worker.body
+import cog, cog.describe, cog.file_names, cog.worker.body
 from cog.signature import read_signature
 
 class Out(cog.BaseModel):

@@ -14,11 +14,11 @@ from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
 
+from cog.file_names import safe_name
 from cog.spec import PredictorSpec, TypeSpec
 from cog.strict_json import JSONError, loads
 from cog_server.files.fetch import new_path
 from cog_server.files.inputs import MAX_FILES, Upload
-from cog_server.files.names import safe_name
 from cog_server.files.room import Arrival, FileRoom
 from cog_server.http.routes.answers import JSON, problem
 from cog_server.http.routes.text_inputs import input_of_words

@@ -70,6 +70,8 @@ def test_the_pieces_of_one_text_are_joined(capsys: pytest.CaptureFixture[str]) -
         ("image/png", "output.png"),
         ("image/jpeg", "output.jpg"),
         ("audio/mpeg", "output.mp3"),
+        ("audio/ogg", "output.ogg"),
+        ("video/x-matroska", "output.mkv"),
         ("text/plain", "output.txt"),
         ("application/octet-stream", "output.bin"),
         ("no/such", "output.bin"),

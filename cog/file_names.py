@@ -1,15 +1,14 @@
 """Names of files from outside, made safe; and what kind of file a name or a media type means."""
 
-from __future__ import annotations
-
 import mimetypes
 import os
 import re
+from typing import Optional
 
-MAX_NAME_BYTES = 200
+_MAX_NAME_BYTES = 200
 _MAX_EXTENSION_BYTES = 20
 
-# Python's own table, not the system's: an image and a laptop agree.
+# Python's own table, not the system's: what an image says of a file, a laptop reads in the same way.
 _TABLE = mimetypes.MimeTypes()
 # What the older Pythons' tables lack.
 for _type, _extension in (
@@ -47,7 +46,7 @@ _EXTENSIONS = {
 }
 
 
-def extension_of(media_type: str | None) -> str:
+def extension_of(media_type: Optional[str]) -> str:
     """The extension for a media type, with its dot; "" for one that says nothing about the file."""
     plain = (media_type or "").partition(";")[0].strip().lower()
     return _EXTENSIONS.get(plain) or _TABLE.guess_extension(plain) or ""
@@ -61,7 +60,7 @@ def media_type_of(name: str) -> str:
     return kind or "application/octet-stream"
 
 
-def safe_name(name: str, *, media_type: str | None = None) -> str:
+def safe_name(name: str, *, media_type: Optional[str] = None) -> str:
     """One segment of at most 200 bytes, in letters, digits, `.`, `_` and `-`, that begins with neither dot nor dash.
 
     A name without an extension gets that of the media type.
@@ -69,7 +68,7 @@ def safe_name(name: str, *, media_type: str | None = None) -> str:
     safe = re.sub(r"[^A-Za-z0-9._-]", "_", name.rpartition("/")[2].rpartition("\\")[2]).lstrip(".-") or "file"
     stem, extension = os.path.splitext(safe)
     extension = (extension if len(extension) > 1 else extension_of(media_type))[:_MAX_EXTENSION_BYTES]
-    return stem[: MAX_NAME_BYTES - len(extension)] + extension
+    return stem[: _MAX_NAME_BYTES - len(extension)] + extension
 
 
 def numbered(name: str, number: int) -> str:
@@ -78,4 +77,4 @@ def numbered(name: str, number: int) -> str:
         return name
     stem, extension = os.path.splitext(name)
     suffix = f"-{number}{extension}"
-    return stem[: MAX_NAME_BYTES - len(suffix)] + suffix
+    return stem[: _MAX_NAME_BYTES - len(suffix)] + suffix
