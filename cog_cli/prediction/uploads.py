@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 import os
 import stat
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from pybase64 import b64encode
 
+from cog.file_names import media_type_of
 from cog_cli.errors import CogError
 
 # As a data: URL: the server takes JSON bodies of 100 MiB, and base64 makes a third more of a file.
@@ -79,8 +79,7 @@ def find_upload(name: str, path: Path, part: str) -> Upload:
             content = None
         else:
             content = b"".join(iter(lambda: _read(name, path, file, _PIECE_BYTES), b""))
-    media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    return Upload(name, part, path, media_type, content)
+    return Upload(name, part, path, media_type_of(path.name), content)
 
 
 def _open(name: str, path: Path) -> FileIO:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cog.file_names import extension_of
 from cog_cli.errors import CogError
 from cog_cli.prediction.inputs import Inputs, read_inputs
 from cog_cli.source import read_source
@@ -114,6 +115,17 @@ def test_a_list_of_files_keeps_its_order(read_all: Any, tmp_path: Path) -> None:
         ("file1", "a.png", "image/png"),
         ("file2", "b.jpg", "image/jpeg"),
     ]
+
+
+@pytest.mark.parametrize(("name", "extension"), [("a.npy", ".npy"), ("a.parquet", ".parquet"), ("a.tar.gz", ".gz")])
+def test_the_type_of_a_file_gives_the_server_its_extension(
+    read_all: Any, tmp_path: Path, name: str, extension: str
+) -> None:
+    (tmp_path / name).write_bytes(b"x")
+
+    found: Inputs = read_all(f"image=@{name}")
+
+    assert extension_of(found.uploads[0].media_type) == extension
 
 
 @pytest.mark.parametrize("scheme", ["https", "s3", "gs", "az", "hf", "file"])
