@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import click
 
 from cog_cli.config.grammar import GrammarError, check_image, check_reference
+from cog_cli.console import console
+from cog_cli.engines.base import Engine
+from cog_cli.engines.choose import choose_engine
 from cog_cli.hosts import find_host
 from cog_cli.image.build import BuildOptions, Secret
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Flag(Protocol):
+    """A decorator that gives a command one more flag, or several."""
+
+    def __call__(self, function: F, /) -> F: ...
+
 
 _PLATFORM = re.compile(r"linux/(amd64|arm64)(/v\d+)?")
 _GPUS = re.compile(r"all|\d+|device=[\w.:,-]+")
@@ -102,56 +113,71 @@ def _variables(context: click.Context, parameter: click.Parameter, values: tuple
     return values
 
 
+def _together(*flags: Flag) -> Flag:
+    """One decorator of several, whose flags are shown in this order."""
+
+    def decorate(function: F) -> F:
+        for flag in reversed(flags):
+            function = flag(function)
+        return function
+
+    return decorate
+
+
 file = click.option("-f", "--file", metavar="FILE", help="The config file (default: cog.yaml, here or in a parent).")
 tag = click.option("-t", "--tag", metavar="NAME", callback=checked(check_image), help="The image's name.")
+offline = click.option(
+    "--offline", "is_offline", is_flag=True, help="Ask no package index for GPU packages (also COG_OFFLINE=1)."
+)
+
+# The machine the image will run on.
+target_host = _together(
+    click.option("--driver", metavar="VERSION", help="Its NVIDIA driver, e.g. 535.104.05."),
+    click.option("--gpu-arch", metavar="ARCH", help="Its GPU's compute capability, e.g. sm_86 or 8.6."),
+    click.option("--gpu", metavar="NAME", help='Its GPU, e.g. "NVIDIA A100": data-center GPUs can do more.'),
+    click.option("--host", "asks_here", is_flag=True, help="It is this machine: ask nvidia-smi."),
+)
+
+# Of every command that builds; `gather` reads them.
+build_options = _together(
+    click.option("--no-cache", is_flag=True, help="Build every layer anew."),
+    click.option("--progress", type=click.Choice(["auto", "tty", "plain", "quiet"]), default="auto", show_default=True),
+    click.option("--secret", "secrets", metavar="id=ID,src=FILE", multiple=True, callback=_secrets),
+    click.option("--platform", metavar="PLATFORM", callback=check_platform, help="linux/amd64 or linux/arm64."),
+    click.option("--ca-cert", metavar="CERT", envvar="COG_CA_CERT", help="Trust these certificates in the build."),
+    click.option("--ca-in-image", is_flag=True, help="Trust them in the finished image too."),
+    click.option("--base-image", metavar="IMAGE", callback=checked(check_reference), help="Build on this image."),
+    click.option("--locked", is_flag=True, help="Build exactly what cog.lock says."),
+    click.option("--label", "labels", metavar="NAME=VALUE", multiple=True, callback=_labels),
+    offline,
+)
+
 environment = click.option(
     "-e", "--env", "environment", metavar="NAME=VALUE", multiple=True, callback=_variables, help="Set a variable."
 )
 gpus = click.option("--gpus", metavar="GPUS", callback=_gpus, help="GPUs to use: all, a number, or device=0,1.")
 engine = click.option("--engine", type=click.Choice(["auto", "docker", "local"]), help="Where to run (COG_ENGINE).")
 python = click.option("--python", metavar="PATH", help="Local engine: the interpreter to use, as it is.")
+inputs = click.option(
+    "-i", "--input", "inputs", metavar="NAME=VALUE", multiple=True, help="An input; name=@FILE for a file."
+)
+document = click.option("--json", "document", metavar="JSON", help="The whole input: JSON, @FILE, or - for stdin.")
 setup_timeout = click.option(
     "--setup-timeout", metavar="SECONDS", type=click.FloatRange(min=0, min_open=True), default=300.0, show_default=True
 )
 
-
-offline = click.option(
-    "--offline", "is_offline", is_flag=True, help="Ask no package index for GPU packages (also COG_OFFLINE=1)."
-)
+# Of every command that starts a model or its environment; `defer_engine` and `gather` read them.
+run_options = _together(environment, gpus, engine, python, file, build_options)
 
 
-def target_host(function: F) -> F:
-    """The flags that describe the machine the image will run on."""
-    flags = [
-        click.option("--driver", metavar="VERSION", help="Its NVIDIA driver, e.g. 535.104.05."),
-        click.option("--gpu-arch", metavar="ARCH", help="Its GPU's compute capability, e.g. sm_86 or 8.6."),
-        click.option("--gpu", metavar="NAME", help='Its GPU, e.g. "NVIDIA A100": data-center GPUs can do more.'),
-        click.option("--host", "asks_here", is_flag=True, help="It is this machine: ask nvidia-smi."),
-    ]
-    for flag in reversed(flags):
-        function = flag(function)
-    return function
+def prediction_options(output: Flag) -> Flag:
+    """The flags of every command that runs a model once; `output` is the command's own `-o`."""
+    return _together(inputs, document, output, environment, gpus, setup_timeout, engine, python, file, build_options)
 
 
-def build_options(function: F) -> F:
-    """The flags of every command that builds, gathered in one `build_options` argument."""
-    flags = [
-        click.option("--no-cache", is_flag=True, help="Build every layer anew."),
-        click.option(
-            "--progress", type=click.Choice(["auto", "tty", "plain", "quiet"]), default="auto", show_default=True
-        ),
-        click.option("--secret", "secrets", metavar="id=ID,src=FILE", multiple=True, callback=_secrets),
-        click.option("--platform", metavar="PLATFORM", callback=check_platform, help="linux/amd64 or linux/arm64."),
-        click.option("--ca-cert", metavar="CERT", envvar="COG_CA_CERT", help="Trust these certificates in the build."),
-        click.option("--ca-in-image", is_flag=True, help="Trust them in the finished image too."),
-        click.option("--base-image", metavar="IMAGE", callback=checked(check_reference), help="Build on this image."),
-        click.option("--locked", is_flag=True, help="Build exactly what cog.lock says."),
-        click.option("--label", "labels", metavar="NAME=VALUE", multiple=True, callback=_labels),
-        offline,
-    ]
-    for flag in reversed(flags):
-        function = flag(function)
-    return function
+def defer_engine(**flags: Any) -> Callable[[], Engine]:
+    """A call that gives the engine `--engine` and `--python` name: nothing is asked of Docker before."""
+    return partial(choose_engine, flags["engine"], python=flags["python"], on_notice=console.warn)
 
 
 def gather(tag: str | None = None, **flags: Any) -> BuildOptions:

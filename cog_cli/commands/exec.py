@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-from functools import partial
 from typing import Any
 
 import click
@@ -9,7 +8,6 @@ import click
 from cog_cli import options
 from cog_cli.console import console
 from cog_cli.engines.base import RunOptions
-from cog_cli.engines.choose import choose_engine
 from cog_cli.prediction.serve import execute_command
 from cog_cli.project import load_project
 
@@ -26,24 +24,16 @@ def _ports(context: click.Context, parameter: click.Parameter, values: tuple[str
 @click.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("command_line", metavar="COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.option("-p", "--publish", metavar="PORT", multiple=True, callback=_ports, help="Open a port to this machine.")
-@options.environment
-@options.gpus
-@options.engine
-@options.python
-@options.file
-@options.build_options
+@options.run_options
 def command(
     command_line: tuple[str, ...],
     publish: tuple[str, ...],
     environment: tuple[str, ...],
     gpus: str | None,
-    engine: str | None,
-    python: str | None,
     file: str | None,
     **flags: Any,
 ) -> int:
     """Run COMMAND in the model's environment, with this terminal; its exit code is ours."""
     project = load_project(file, predict_is_required=False)
     run = RunOptions(environment=environment, gpus=gpus, source=project.root, published=publish, on_notice=console.warn)
-    choose = partial(choose_engine, engine, python=python, on_notice=console.warn)
-    return execute_command(project, choose, list(command_line), run, options.gather(**flags))
+    return execute_command(project, options.defer_engine(**flags), list(command_line), run, options.gather(**flags))

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import click
@@ -8,7 +7,6 @@ import click
 from cog_cli import options
 from cog_cli.console import console
 from cog_cli.engines.base import RunOptions
-from cog_cli.engines.choose import choose_engine
 from cog_cli.prediction.serve import serve_model
 from cog_cli.project import load_project
 
@@ -18,12 +16,7 @@ from cog_cli.project import load_project
 @click.option("-p", "--port", type=click.IntRange(0, 65535), default=8393, show_default=True, help="0: any free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--upload-url", metavar="URL", callback=options.check_url, help="Where to put output files.")
-@options.environment
-@options.gpus
-@options.engine
-@options.python
-@options.file
-@options.build_options
+@options.run_options
 def command(
     image: str | None,
     port: int,
@@ -31,8 +24,6 @@ def command(
     upload_url: str | None,
     environment: tuple[str, ...],
     gpus: str | None,
-    engine: str | None,
-    python: str | None,
     file: str | None,
     **flags: Any,
 ) -> None:
@@ -48,5 +39,4 @@ def command(
         on_log=console.write,
         on_notice=console.warn,
     )
-    choose = partial(choose_engine, engine, python=python, on_notice=console.warn)
-    serve_model(source, choose, run, options.gather(**flags))
+    serve_model(source, options.defer_engine(**flags), run, options.gather(**flags))

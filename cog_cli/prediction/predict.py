@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,6 +37,19 @@ class PredictOptions:
     gpus: str | None = None
     setup_timeout_s: float = 300.0
     mode: str = "predict"
+
+    @classmethod
+    def read(cls, flags: Mapping[str, Any], *, mode: str = "predict") -> PredictOptions:
+        """What the flags of `options.prediction_options` said; the others are not looked at."""
+        return cls(
+            inputs=flags["inputs"],
+            document=flags["document"],
+            output=flags["output"],
+            environment=flags["environment"],
+            gpus=flags["gpus"],
+            setup_timeout_s=flags["setup_timeout"],
+            mode=mode,
+        )
 
 
 def run_prediction(
