@@ -3,12 +3,7 @@
 import bentoml
 import model
 from bentoml.exceptions import InvalidArgument
-from pydantic import BaseModel
-
-
-class Answer(BaseModel):
-    output: str | float
-
+from messages import Answer
 
 options = {"workers": 1, "logging": {"access": {"enabled": False}}, "traffic": {"timeout": 30}}
 

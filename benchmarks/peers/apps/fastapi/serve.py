@@ -4,28 +4,7 @@ import functools
 
 import model
 from fastapi import FastAPI, HTTPException
-from pydantic import BaseModel
-
-
-class TextInput(BaseModel):
-    s: str
-
-
-class FileInput(BaseModel):
-    file: str
-
-
-class SeedInput(BaseModel):
-    seed: int
-
-
-class NumberInput(BaseModel):
-    x: float
-
-
-class Answer(BaseModel):
-    output: str | float
-
+from messages import Answer, FileInput, NumberInput, SeedInput, TextInput
 
 app = FastAPI()
 matrix = functools.cache(model.Matrix)

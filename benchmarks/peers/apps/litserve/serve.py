@@ -5,23 +5,7 @@ import sys
 import litserve
 import model
 from fastapi import HTTPException
-from pydantic import BaseModel
-
-
-class TextInput(BaseModel):
-    s: str
-
-
-class FileInput(BaseModel):
-    file: str
-
-
-class SeedInput(BaseModel):
-    seed: int
-
-
-class NumberInput(BaseModel):
-    x: float
+from messages import FileInput, NumberInput, SeedInput, TextInput
 
 
 class Served(litserve.LitAPI):

@@ -4,29 +4,10 @@ import sys
 from typing import Any, ClassVar
 
 import model
+from messages import Answer, FileInput, NumberInput, SeedInput, TextInput
 from mosec import Server, ValidationError, Worker
 from pydantic import BaseModel
 from pydantic import ValidationError as Invalid
-
-
-class TextInput(BaseModel):
-    s: str
-
-
-class FileInput(BaseModel):
-    file: str
-
-
-class SeedInput(BaseModel):
-    seed: int
-
-
-class NumberInput(BaseModel):
-    x: float
-
-
-class Answer(BaseModel):
-    output: str | float
 
 
 class Typed(Worker):
