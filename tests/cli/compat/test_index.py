@@ -65,16 +65,20 @@ class Handler(BaseHTTPRequestHandler):
         span = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
         if body is None:
             self.send_error(404)
-            return
-        if span:
-            body = body[int(span[1]) : int(span[2]) + 1]
-        self.send_response(206 if span else 200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        elif span:
+            send(self, body[int(span[1]) : int(span[2]) + 1], 206)
+        else:
+            send(self, body)
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
+
+
+def send(handler: BaseHTTPRequestHandler, body: bytes, status: int = 200) -> None:
+    handler.send_response(status)
+    handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body)
 
 
 @pytest.fixture
@@ -257,20 +261,12 @@ def refuse_500(handler: Handler) -> bool:
 
 
 def answer_garbage(handler: Handler) -> bool:
-    body = b'{"files": [17, null]}'
-    handler.send_response(200)
-    handler.send_header("Content-Length", str(len(body)))
-    handler.end_headers()
-    handler.wfile.write(body)
+    send(handler, b'{"files": [17, null]}')
     return True
 
 
 def answer_login_page(handler: Handler) -> bool:
-    body = b'<html><body><a href="/login">Sign in</a></body></html>'
-    handler.send_response(200)
-    handler.send_header("Content-Length", str(len(body)))
-    handler.end_headers()
-    handler.wfile.write(body)
+    send(handler, b'<html><body><a href="/login">Sign in</a></body></html>')
     return True
 
 

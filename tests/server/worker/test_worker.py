@@ -30,6 +30,13 @@ CRASHING = """
                 raise KeyboardInterrupt
             return "fine"
 """
+SLOW_SETUP = """
+    class Predictor(BasePredictor):
+        def setup(self) -> None:
+            time.sleep(60)
+        def predict(self) -> str:
+            return ""
+"""
 
 
 @pytest.mark.parametrize(
@@ -107,17 +114,7 @@ def test_a_setup_that_fails_is_said_and_predictions_are_refused(
 
 
 def test_a_setup_over_its_time_fails(serve: Serve) -> None:
-    server = serve(
-        """
-        class Predictor(BasePredictor):
-            def setup(self) -> None:
-                time.sleep(60)
-            def predict(self) -> str:
-                return ""
-        """,
-        ready=False,
-        environment={"COG_SETUP_TIMEOUT": "0.5"},
-    )
+    server = serve(SLOW_SETUP, ready=False, environment={"COG_SETUP_TIMEOUT": "0.5"})
 
     assert "0.5 seconds" in server.wait_for("SETUP_FAILED")["reason"]
 
@@ -308,16 +305,7 @@ def test_a_worker_that_hangs_in_c_code_does_not_delay_health(serve: Serve) -> No
 
 
 def test_sigterm_in_setup_ends_at_once(serve: Serve) -> None:
-    server = serve(
-        """
-        class Predictor(BasePredictor):
-            def setup(self) -> None:
-                time.sleep(60)
-            def predict(self) -> str:
-                return ""
-        """,
-        ready=False,
-    )
+    server = serve(SLOW_SETUP, ready=False)
     started = time.monotonic()
 
     server.process.send_signal(signal.SIGTERM)
