@@ -351,7 +351,7 @@ class JobRunner:
             local.clear()
             request.input.clear()
             worker = entry.worker
-            if not worker.is_ready:
+            while not worker.is_ready:
                 # It has ended since: another one, without going to the end of the line.
                 entry.worker = None
                 self._pool.give_back(worker)
@@ -359,6 +359,8 @@ class JobRunner:
             self._begin(entry, worker, body, places, request.context)
         except BaseException:
             if entry.worker is not None:
+                if entry.job is not None:
+                    entry.worker.end(entry.job)
                 self._pool.give_back(entry.worker)
             raise
         return await self._follow(entry)
@@ -396,9 +398,26 @@ class JobRunner:
             self._pool.give_back(worker, may_queue=True)
             self._conclude(entry, _no_room(error))
             return
-        self._begin(entry, worker, entry.prediction.input_json(), [], {}, partial(self._take, entry))
+        try:
+            self._begin(entry, worker, entry.prediction.input_json(), [], {}, partial(self._take, entry))
+        except Exception:
+            self._break_off(entry)
 
     def _take(self, entry: _Entry, event: wire.Message | WorkerLost) -> None:
+        try:
+            self._take_event(entry, event)
+        except Exception:
+            self._break_off(entry)
+
+    def _break_off(self, entry: _Entry) -> None:
+        """End a prediction that something of ours has broken: whoever waits for it must not wait for ever."""
+        log.exception("the prediction %s", entry.prediction.id)
+        if entry.is_running:
+            self._leave_worker(entry)
+        if not entry.is_ending:
+            self._conclude(entry, _BROKEN)
+
+    def _take_event(self, entry: _Entry, event: wire.Message | WorkerLost) -> None:
         """Apply one of the worker's messages; from one with files on, a task does."""
         if isinstance(event, wire.Message) and event.kind == wire.OUTPUT and event.head["files"]:
             assert entry.job is not None, "it has sent this"
@@ -411,11 +430,7 @@ class JobRunner:
             self._leave_worker(entry)
             self._queue(entry, is_first=True)
             return
-        try:
-            outcome = self._apply(entry, event)
-        except Exception:
-            log.exception("the prediction %s", entry.prediction.id)
-            outcome = _BROKEN
+        outcome = self._apply(entry, event)
         if outcome is not None:
             self._leave_worker(entry)
             self._conclude(entry, outcome)

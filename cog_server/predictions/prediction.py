@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import InitVar, dataclass, field
@@ -11,6 +12,8 @@ from typing import Any
 from cog_server.predictions.events import EventLog
 from cog_server.predictions.json_pieces import encode_json, json_pieces
 from cog_server.predictions.timestamps import now
+
+log = logging.getLogger("cog.server")
 
 
 class Status(str, enum.Enum):
@@ -158,7 +161,11 @@ class Prediction:
     def _tell(self, name: str, payload: Any, size: int = 0) -> None:
         self.events.append(name, payload, size)
         for listener in self._listeners:
-            listener()
+            try:
+                listener()
+            except Exception:
+                # It is one client's; the others, and the prediction itself, go on.
+                log.exception("somebody who watches the prediction %s", self.id)
 
     @property
     def logs(self) -> str:

@@ -14,18 +14,22 @@ from cog_server.observe.nvidia_smi import list_gpus
 from cog_server.settings import Settings
 from cog_server.worker.devices import Place, devices_of, read_visible
 from cog_server.worker.oom import OomKills
+from cog_server.worker.process import WorkerProcess
 from cog_server.worker.supervisor import (
     MAX_SETUP_LOG_CHARS,
+    MakeWorker,
     OnText,
     SetupReport,
     State,
     Supervisor,
     WorkerUnavailable,
+    tell,
 )
 
 log = logging.getLogger("cog.server")
 
-# Called once, with the worker that is its own until it is given back, or with why there will be none. Must not raise.
+# Called once, with the worker that is its own until it is given back, or with why there will be none. One that raises
+# has given nothing back and keeps nothing; it is called once more, with why there will be none.
 Taker = Callable[[Supervisor | WorkerUnavailable], None]
 
 _STARTING = "the model is starting"
@@ -40,7 +44,7 @@ class WorkerPool:
     are the predictions that all workers may have at once, `ready_slots` those of the workers that are ready.
     """
 
-    def __init__(self, settings: Settings, *, on_text: OnText) -> None:
+    def __init__(self, settings: Settings, *, on_text: OnText, make_worker: MakeWorker = WorkerProcess) -> None:
         self.state = State.STARTING
         self.reason = _STARTING
         self.supervisors: tuple[Supervisor, ...] = ()
@@ -51,6 +55,7 @@ class WorkerPool:
         self._was_ready = False
         self._settings = settings
         self._on_text = on_text
+        self._make_worker = make_worker
         self._created = SetupReport()
         self._looking: asyncio.Task[None] | None = None
         # Leases that are out, and those of them whose prediction must have the worker for itself.
@@ -146,7 +151,10 @@ class WorkerPool:
             log.warning("workers: per_gpu, but no GPU is visible here; there is one worker")
         places = [Place(index, len(groups), devices) for index, devices in enumerate(groups)]
         oom = OomKills()
-        self.supervisors = tuple(Supervisor(self._settings, place, oom, on_text=self._on_text) for place in places)
+        self.supervisors = tuple(
+            Supervisor(self._settings, place, oom, on_text=self._on_text, make_worker=self._make_worker)
+            for place in places
+        )
         self._taken = dict.fromkeys(self.supervisors, 0)
         self._for_one = dict.fromkeys(self.supervisors, 0)
         for supervisor in self.supervisors:
@@ -173,8 +181,7 @@ class WorkerPool:
         self.state, self.reason = state, reason
         self._was_ready = self._was_ready or state is State.READY
         if is_new:
-            for listener in self.listeners:
-                listener(state)
+            tell(self.listeners, state)
         self._serve()
 
     def _reason_of(self, state: State) -> str:
@@ -204,7 +211,7 @@ class WorkerPool:
         sends has its turn behind theirs.
         """
         if not self._line and (offer := self._take(may_queue=may_queue)) is not None:
-            taker(offer)
+            self._offer(taker, offer, may_queue=may_queue)
             return
         self._line[taker] = may_queue
         if is_first:
@@ -287,9 +294,19 @@ class WorkerPool:
                 if offer is None:
                     return
                 del self._line[taker]
-                taker(offer)
+                self._offer(taker, offer, may_queue=may_queue)
         finally:
             self._is_serving = False
+
+    def _offer(self, taker: Taker, offer: Supervisor | WorkerUnavailable, *, may_queue: bool) -> None:
+        """Make an offer. A taker that breaks has no worker, is told so, and holds up nobody."""
+        try:
+            taker(offer)
+        except Exception:
+            log.exception("who waited for a worker cannot go on with it")
+            if isinstance(offer, Supervisor):
+                self.give_back(offer, may_queue=may_queue)
+                self._offer(taker, WorkerUnavailable("the server could not begin it"), may_queue=may_queue)
 
 
 def state_of(states: Sequence[State], *, set_up: int, quorum: int) -> State:

@@ -7,6 +7,7 @@ import codecs
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import signal
 import socket
@@ -23,6 +24,8 @@ from cog import wire
 from cog.text_memory import EMPTY, SIZE_BYTES, read_texts
 from cog_server.predictions.json_pieces import encode_json
 from cog_server.worker.oom import OomKills
+
+log = logging.getLogger("cog.server")
 
 # How long a dead worker's last messages may take to arrive; they lie in the kernel already.
 _DRAIN_S = 1.0
@@ -68,10 +71,14 @@ class WorkerProcess:
         self._frames: list[bytes] = []
         self._is_sending = False
         self._oom_count = 0
+        self._is_killed = False
         self._end_of_stream: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def spawn(self, command: list[str], *, folder: Path, environment: Mapping[str, str]) -> None:
-        """Start `command` with `--fd N --memory N` added. Raises OSError if it cannot be started."""
+        """Start `command` with `--fd N --memory N` added. Raises OSError if it cannot be started.
+
+        What the worker says first may be told before this returns; its exit is not.
+        """
         self._memory_fd = _make_memory()
         ours, theirs = socket.socketpair()
         text_fd, their_text_fd = os.pipe()
@@ -99,24 +106,26 @@ class WorkerProcess:
         finally:
             theirs.close()
             os.close(their_text_fd)
-        loop = asyncio.get_running_loop()
         try:
             self._guard = await _spawn_guard(self._process.pid)
+            self._text_fd = text_fd
+            os.set_blocking(text_fd, False)
+            ours.setblocking(False)
+            self._socket_fd = ours.fileno()
+            self._transport, _ = await asyncio.get_running_loop().create_connection(
+                lambda: _Protocol(self._on_message, self._end_of_stream), sock=ours
+            )
         except BaseException:
             self.kill()
             ours.close()
             os.close(text_fd)
+            self._text_fd = -1
             self._close_memory()
             raise
-        self._text_fd = text_fd
-        os.set_blocking(text_fd, False)
-        loop.add_reader(text_fd, self._on_text)
-        ours.setblocking(False)
-        self._socket_fd = ours.fileno()
-        self._transport, _ = await loop.create_connection(
-            lambda: _Protocol(self._on_message, self._end_of_stream), sock=ours
-        )
+        asyncio.get_running_loop().add_reader(text_fd, self._on_text)
         self._watch = asyncio.create_task(self._wait(), name="cog-worker-exit")
+        if self._is_killed:
+            self.kill()
 
     @property
     def pid(self) -> int:
@@ -222,7 +231,8 @@ class WorkerProcess:
             self._transport.resume_reading()
 
     def kill(self) -> None:
-        """SIGKILL the worker and whatever it started in its session."""
+        """SIGKILL the worker and whatever it started in its session; one that is being spawned, as soon as it is."""
+        self._is_killed = True
         # SIGKILL, not SIGTERM: Python runs signal handlers between bytecodes, so a long C call never sees one.
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -315,7 +325,11 @@ class _Protocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         for message in self._reader.feed(data):
-            self._on_message(message)
+            try:
+                self._on_message(message)
+            except Exception:
+                # What comes behind it is about other predictions.
+                log.exception("a message of the worker: %r %s", message.kind, message.head)
 
 
 def _decode(line: bytes) -> Any:

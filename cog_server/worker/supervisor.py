@@ -8,7 +8,7 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
@@ -23,6 +23,7 @@ log = logging.getLogger("cog.server")
 
 # Takes text of the model: whose prediction it is of, if of one, and which of several workers it is from.
 OnText = Callable[[str, str | None, int | None], None]
+MakeWorker = Callable[[Callbacks, OomKills], WorkerProcess]
 
 _POKE_AGAIN_S = 0.05
 RESTART_WINDOW_S = 60.0
@@ -112,7 +113,15 @@ class Supervisor:
     `setup_s` is what the last worker took that got ready; one that replaces another, from the end of that.
     """
 
-    def __init__(self, settings: Settings, place: Place, oom: OomKills, *, on_text: OnText) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        place: Place,
+        oom: OomKills,
+        *,
+        on_text: OnText,
+        make_worker: MakeWorker = WorkerProcess,
+    ) -> None:
         self.place = place
         self.state = State.STARTING
         self.setup = SetupReport()
@@ -123,6 +132,7 @@ class Supervisor:
         self._settings = settings
         self._oom = oom
         self._on_text = on_text
+        self._make_worker = make_worker
         self._worker: WorkerProcess | None = None
         self._jobs: dict[str, Job] = {}
         # What a worker that runs one at a time has and has not ended, in its order, forgotten ones too.
@@ -182,12 +192,12 @@ class Supervisor:
         `head` is the whole one of a PREDICT. A worker that runs one at a time has it wait behind those that came
         before. If it dies meanwhile, jobs that were not started can be begun anew.
         """
-        assert self._worker is not None and self.is_ready, self.state
+        assert self._worker is not None and self.is_ready, (self.state, self._kill_reason)
         self._jobs[job.id] = job
         if self._is_sequential:
             self._line.append(job)
         if len(self._line) < 2:
-            job.on_start()
+            self._tell(job, job.on_start)
         self._worker.send(wire.PREDICT, head, body)
 
     async def next_event(self, job: Job) -> wire.Message | WorkerLost:
@@ -240,7 +250,7 @@ class Supervisor:
 
     def _begin_turn(self, job: Job) -> None:
         if job.id in self._jobs:
-            job.on_start()
+            self._tell(job, job.on_start)
             return
         # Forgotten while it waited. Mostly the worker passes over it; it may have come to it just before.
         self._send_now(wire.CANCEL, {"id": job.id})
@@ -284,7 +294,7 @@ class Supervisor:
         if not running or needs_kill:
             return False
         head = {"id": prediction_id, "status": "canceled", "error": None, "predict_time": None, "text": False}
-        self._jobs[prediction_id].put(wire.Message(wire.DONE, head, b""))
+        self._put(self._jobs[prediction_id], wire.Message(wire.DONE, head, b""))
         return True
 
     def _send_now(self, kind: bytes, head: dict[str, object]) -> None:
@@ -332,20 +342,22 @@ class Supervisor:
 
     async def _spawn(self) -> None:
         settings = self._settings
-        worker = WorkerProcess(Callbacks(self._on_message, self._on_raw_text, self._on_exit), self._oom)
+        worker = self._make_worker(Callbacks(self._on_message, self._on_raw_text, self._on_exit), self._oom)
+        # Before it is spawned: what it says first may be read before this goes on.
+        self._worker = worker
         command = [settings.python, "-m", "cog.worker", "--target", settings.target, "--mode", settings.mode]
         try:
             environment = {**worker_environment(settings), **self.place.variables}
             await worker.spawn(command, folder=settings.folder, environment=environment)
         except OSError as error:
+            self._worker, self._kill_reason = None, None
             how = f"cannot be started with {settings.python}: {error.strerror or error}"
             if self.restarts:
                 self._restart(how)
             else:
                 self._fail_setup(f"the worker {how}")
             return
-        self._worker = worker
-        if settings.setup_timeout_s is not None:
+        if settings.setup_timeout_s is not None and self.state is State.STARTING:
             loop = asyncio.get_running_loop()
             self._setup_deadline = loop.call_later(settings.setup_timeout_s, self._on_setup_timeout)
 
@@ -383,17 +395,24 @@ class Supervisor:
             self._answer_health(message.head["ok"], message.head["error"])
 
     # docs/decisions/020-worker-not-read-while-behind.md
-    def _put(self, job: Job, event: wire.Message) -> None:
-        job.put(event)
+    def _put(self, job: Job, event: wire.Message | WorkerLost) -> None:
+        self._tell(job, job.put, event)
         if job.is_behind and self._worker is not None:
             self._behind.add(job)
             self._worker.pause()
+
+    def _tell(self, job: Job, listener: Callable[..., None], *what: object) -> None:
+        """Tell whom a job is of. They answer for what that raises: the worker and its other jobs go on."""
+        try:
+            listener(*what)
+        except Exception:
+            log.exception("%sthe prediction %s", self._prefix, job.id)
 
     def _on_batch(self, message: wire.Message) -> None:
         self._batch = tuple(message.head["ids"])
         # One of them counts it.
         for job in [self._jobs[each] for each in self._batch if each in self._jobs][:1]:
-            job.put(message)
+            self._put(job, message)
 
     def _on_ready(self, *, has_healthcheck: bool) -> None:
         self._has_healthcheck = has_healthcheck
@@ -401,7 +420,7 @@ class Supervisor:
             self._worker.read_text()
         if self._setup_deadline is not None:
             self._setup_deadline.cancel()
-        if self.state is not State.STARTING:
+        if self.state is not State.STARTING or self._kill_reason is not None:
             return
         self.setup.status = "succeeded"
         self.setup.completed_at = datetime.now(timezone.utc)
@@ -424,7 +443,7 @@ class Supervisor:
             # In its place among outputs that were not taken yet.
             self._put(job, wire.Message(wire.LOG, {"id": job.id}, text.encode()))
         elif job is not None:
-            job.on_log(text)
+            self._tell(job, job.on_log, text)
         self._on_text(text, job.id if job else None, None if self.place.is_alone else self.place.index)
 
     def _on_exit(self, code: int, was_oom: bool) -> None:
@@ -444,7 +463,7 @@ class Supervisor:
             self._restart(how)
         # Last, since whoever hears of it may ask for a worker at once; backwards, since who asks first then is first.
         for job in reversed(jobs.values()):
-            job.put(WorkerLost(f"the worker process {how}"))
+            self._put(job, WorkerLost(f"the worker process {how}"))
 
     # docs/decisions/021-restarts-counted.md
     def _restart(self, how: str) -> None:
@@ -485,5 +504,13 @@ class Supervisor:
     def _enter(self, state: State, reason: str) -> None:
         self.state = state
         self.reason = reason
-        for listener in self.listeners:
+        tell(self.listeners, state)
+
+
+def tell(listeners: Sequence[Callable[[State], None]], state: State) -> None:
+    """Tell each of a new state, whatever the others do with it."""
+    for listener in listeners:
+        try:
             listener(state)
+        except Exception:
+            log.exception("a listener, of the state %s", state.value)

@@ -20,7 +20,7 @@ class _JumpingSelector(selectors.DefaultSelector):
         return found
 
 
-class _Loop(asyncio.SelectorEventLoop):
+class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
         super().__init__(self._jumping)
@@ -31,7 +31,7 @@ class _Loop(asyncio.SelectorEventLoop):
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run `work` to its end; `asyncio.get_running_loop().time()` in it begins at 0."""
-    loop = _Loop()
+    loop = VirtualLoop()
     try:
         return loop.run_until_complete(work)
     finally:
