@@ -104,7 +104,9 @@ class Settings:
     webhook_spool: Path | None = None
     allow_private_urls: AddressPolicy = field(default_factory=AddressPolicy)
     restart_after_failures: int = 0
-    max_restarts: int = 5
+    max_restarts: int | None = None
+    max_restart_delay_s: float = 30.0
+    poison_limit: int = 3
     exit_on_defunct: bool = False
     ready_file: Path | None = None
     log_format: str = "json"
@@ -168,7 +170,9 @@ def read_settings(environment: Mapping[str, str], *, mode: str = "predict", **gi
         "webhook_spool": reader.path("COG_WEBHOOK_SPOOL"),
         "allow_private_urls": reader.address_policy("COG_ALLOW_PRIVATE_URLS"),
         "restart_after_failures": reader.number("COG_RESTART_AFTER_FAILURES", 0, least=0, most=1_000_000),
-        "max_restarts": reader.number("COG_MAX_RESTARTS", Settings.max_restarts, least=0, most=1_000_000),
+        "max_restarts": reader.number("COG_MAX_RESTARTS", None, least=0, most=1_000_000),
+        "max_restart_delay_s": reader.seconds("COG_MAX_RESTART_DELAY", Settings.max_restart_delay_s) or 0.0,
+        "poison_limit": reader.number("COG_POISON_LIMIT", Settings.poison_limit, least=0, most=1000),
         "ready_file": reader.ready_file(),
         "exit_on_defunct": reader.flag("COG_EXIT_ON_DEFUNCT"),
         "header_timeout_s": reader.seconds("COG_HEADER_TIMEOUT", Settings.header_timeout_s),

@@ -6,7 +6,7 @@ import click
 
 from cog_cli import options
 from cog_cli.console import console
-from cog_cli.engines.base import RunOptions
+from cog_cli.engines.base import STAYS_UP, RunOptions
 from cog_cli.prediction.serve import serve_model
 from cog_cli.project import load_project
 
@@ -30,7 +30,7 @@ def command(
     """Serve IMAGE, or the project in this folder, over HTTP until Ctrl-C."""
     source = image or load_project(file)
     run = RunOptions(
-        environment=("LOG_FORMAT=console", *environment),
+        environment=("LOG_FORMAT=console", STAYS_UP, *environment),
         gpus=gpus,
         host=host,
         port=port,

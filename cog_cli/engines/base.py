@@ -14,6 +14,9 @@ from cog_cli.errors import CogError
 from cog_cli.image.build import BuildOrder
 from cog_cli.image.labels import LABEL_CONFIG, LABEL_SIGNATURE, LABEL_TRAIN_SIGNATURE
 
+# For servers that a command of ours waits for: they say themselves why there is no model, rather than end.
+STAYS_UP = "COG_EXIT_ON_DEFUNCT=off"
+
 
 class ImageNotFound(CogError):
     """There is no such image, here or in the registry its name points to."""

@@ -351,7 +351,8 @@ def _compile_variables(stack: Stack) -> tuple[tuple[str, str], ...]:
 
 def _settings(config: Config, stack: Stack, model_python: PythonPlan) -> tuple[tuple[str, str], ...]:
     """What the server reads. None of it is known to an earlier layer, so an edit of cog.yaml here rebuilds nothing."""
-    settings = {"COG_PYTHON": model_python.path}
+    # Whoever runs the container starts another one: a server without a model helps nobody.
+    settings = {"COG_EXIT_ON_DEFUNCT": "1", "COG_PYTHON": model_python.path}
     if config.predict:
         settings["COG_PREDICT"] = config.predict
     if config.train:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cog_cli.console import console
-from cog_cli.engines.base import Engine, Image, RunOptions
+from cog_cli.engines.base import STAYS_UP, Engine, Image, RunOptions
 from cog_cli.errors import CogError
 from cog_cli.image.build import BuildOptions, order_build
 from cog_cli.prediction.client import ModelClient
@@ -79,7 +79,7 @@ def run_prediction(
             given = read_inputs(options.inputs, options.document, image.spec_of(options.mode))
     level = "debug" if console.is_debug else "error"
     run_options = RunOptions(
-        environment=("LOG_FORMAT=console", f"COG_LOG_LEVEL={level}", f"{_INFO}=1", *_said(options)),
+        environment=("LOG_FORMAT=console", STAYS_UP, f"COG_LOG_LEVEL={level}", f"{_INFO}=1", *_said(options)),
         gpus=options.gpus or ("all" if image.wants_gpu else None),
         gpus_asked=options.gpus is not None,
         mode=options.mode,

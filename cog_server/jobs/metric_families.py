@@ -35,6 +35,12 @@ def of_workers(pool: WorkerPool) -> list[Family]:
         ),
         Family("cog_workers", "gauge", "Workers in each state.", labeled("state", counts)),
         Family(
+            "cog_worker_restart_delay_seconds",
+            "gauge",
+            "How long is waited before the next worker is started, the longest of all workers.",
+            single(max((worker.restart_delay_s for worker in workers), default=0.0)),
+        ),
+        Family(
             "cog_setup_seconds",
             "gauge",
             "What the last worker took to get ready.",

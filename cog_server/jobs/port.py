@@ -68,6 +68,10 @@ class PredictionService(Protocol):
         """Whether a prediction that comes now is run without waiting for the model to start."""
 
     @property
+    def is_defunct(self) -> bool:
+        """Whether the model was given up after it had been ready: only a new process helps."""
+
+    @property
     def is_draining(self) -> bool:
         """Whether nothing is taken any more, for the server ends."""
 

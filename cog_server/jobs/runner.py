@@ -21,6 +21,7 @@ from cog_server.files.inputs import InputShape, Place, redact
 from cog_server.files.outputs import OutputError, StoredOutput
 from cog_server.files.room import FileRoom, PredictionFiles
 from cog_server.jobs.archive import Archive
+from cog_server.jobs.poison import Poison
 from cog_server.jobs.port import AtCapacity, NotReady, Request
 from cog_server.observe.logs import PREDICTION
 from cog_server.observe.metrics import Metrics
@@ -102,6 +103,7 @@ class JobRunner:
         self._on_end = on_end
         self._steps_of = steps_of
         self.metrics = Metrics()
+        self._poison = Poison(settings.poison_limit)
         self._entries: dict[str, _Entry] = {}
         self._unfinished = 0
         self._all_finished: asyncio.Future[None] | None = None
@@ -138,7 +140,11 @@ class JobRunner:
             return None
         prediction = self._admit(shape, given)
         entry = self._enter(_Entry(prediction, self._files.files_of(prediction.id)))
-        self._queue(entry)
+        refused = self._refusal(prediction)
+        if refused is not None:
+            self._conclude(entry, refused)
+        else:
+            self._queue(entry)
         return prediction
 
     async def submit(self, request: Request, *, is_detached: bool = False) -> Prediction:
@@ -319,10 +325,16 @@ class JobRunner:
 
     async def _run(self, entry: _Entry, request: Request) -> None:
         entry.is_started = True
-        if entry.is_stopping:
-            await self._finish(entry, _stopped(entry))
-        else:
-            await self._finish(entry, await self._outcome(entry, self._process(entry, request)))
+        refused = _stopped(entry) if entry.is_stopping else self._refusal(entry.prediction)
+        await self._finish(entry, refused or await self._outcome(entry, self._process(entry, request)))
+
+    def _refusal(self, prediction: Prediction) -> _Outcome | None:
+        """How a prediction ends that is not to be run: its input has crashed workers before."""
+        verdict = None if self._poison.is_empty else self._poison.verdict(prediction.input_json())
+        if verdict is None:
+            return None
+        self.metrics.count_poisoned()
+        return _Outcome(Status.FAILED, verdict)
 
     async def _outcome(self, entry: _Entry, work: Coroutine[Any, Any, _Outcome]) -> _Outcome:
         """How the work ends, whatever goes wrong in it."""
@@ -356,6 +368,11 @@ class JobRunner:
                 entry.worker = None
                 self._pool.give_back(worker)
                 worker = entry.worker = await self._pool.wait_lease(is_first=True)
+            # Others with this input may have crashed workers since it was admitted.
+            refused = self._refusal(entry.prediction)
+            if refused is not None:
+                self._pool.give_back(worker)
+                return refused
             self._begin(entry, worker, body, places, request.context)
         except BaseException:
             if entry.worker is not None:
@@ -390,6 +407,11 @@ class JobRunner:
         entry.taker = None
         if isinstance(worker, WorkerUnavailable):
             self._conclude(entry, _Outcome(Status.FAILED, str(worker)))
+            return
+        refused = self._refusal(entry.prediction)
+        if refused is not None:
+            self._pool.give_back(worker, may_queue=True)
+            self._conclude(entry, refused)
             return
         entry.worker, entry.may_queue = worker, True
         try:
@@ -484,6 +506,8 @@ class JobRunner:
         """Take what the worker says; gives how the prediction has ended, once it has."""
         prediction = entry.prediction
         if isinstance(event, WorkerLost):
+            if event.is_crash and prediction.status is Status.PROCESSING:
+                self._poison.crash(prediction.input_json())
             return _stopped(entry) if entry.is_stopping else _lost(prediction, event)
         if event.kind == wire.OUTPUT:
             if entry.bad_output is None:
@@ -501,6 +525,8 @@ class JobRunner:
             if entry.bad_output is not None:
                 return _Outcome(Status.FAILED, entry.bad_output, seconds)
             self._count_failure(entry, status)
+            if status is Status.SUCCEEDED and not self._poison.is_empty:
+                self._poison.succeed(prediction.input_json())
             return _Outcome(status, event.head["error"], seconds)
         return None
 

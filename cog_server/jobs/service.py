@@ -142,6 +142,10 @@ class Service(PredictionService):
         return self._pool.state is State.READY and not self.is_draining
 
     @property
+    def is_defunct(self) -> bool:
+        return self._pool.state is State.DEFUNCT
+
+    @property
     def is_draining(self) -> bool:
         return self._runner.is_draining
 

@@ -61,6 +61,7 @@ class Metrics:
         self._predict_s = Histogram(TIME_BOUNDS_S)
         self._batch_size = Histogram(SIZE_BOUNDS)
         self._recorded: dict[str, float] = {}
+        self._poisoned = 0
         self._dropped_spans: int | None = None
 
     def count_start(self, prediction: Prediction) -> None:
@@ -81,6 +82,10 @@ class Metrics:
     def count_rejection(self, status: int) -> None:
         """A request for predictions was refused with this status."""
         self._rejected[status] = self._rejected.get(status, 0) + 1
+
+    def count_poisoned(self) -> None:
+        """A prediction was failed without being run, since its input has crashed workers."""
+        self._poisoned += 1
 
     def count_batch(self, size: int) -> None:
         """The model was given so many predictions at once."""
@@ -124,6 +129,12 @@ class Metrics:
                 "histogram",
                 "How many predictions the model was given at once.",
                 () if self._batch_size.is_empty else self._batch_size.samples(),
+            ),
+            Family(
+                "cog_poisoned_predictions_total",
+                "counter",
+                "Predictions that were failed without being run: their input has crashed workers.",
+                single(self._poisoned),
             ),
             Family(
                 "cog_rejected_requests_total",

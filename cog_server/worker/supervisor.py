@@ -18,6 +18,7 @@ from cog_server.settings import Settings, worker_environment
 from cog_server.worker.devices import Place
 from cog_server.worker.oom import OomKills
 from cog_server.worker.process import Callbacks, WorkerProcess, describe_exit
+from cog_server.worker.restarts import WINDOW_S, Restarts
 
 log = logging.getLogger("cog.server")
 
@@ -26,8 +27,6 @@ OnText = Callable[[str, str | None, int | None], None]
 MakeWorker = Callable[[Callbacks, OomKills], WorkerProcess]
 
 _POKE_AGAIN_S = 0.05
-RESTART_WINDOW_S = 60.0
-_MAX_DELAY_S = 10.0
 HEALTHCHECK_TIMEOUT_S = 5.0
 MAX_SETUP_LOG_CHARS = 1024 * 1024
 # So many small predictions lie in the worker's socket behind the one that runs: it need not sleep between two of them.
@@ -98,9 +97,10 @@ class Job:
 
 @dataclass(frozen=True)
 class WorkerLost:
-    """The worker ended while the prediction ran."""
+    """The worker ended while the prediction ran: it crashed, unless it was killed on purpose."""
 
     reason: str
+    is_crash: bool = False
 
 
 class WorkerUnavailable(Exception):
@@ -110,7 +110,8 @@ class WorkerUnavailable(Exception):
 class Supervisor:
     """Owns at most one worker at a time. All methods belong to the event loop.
 
-    `setup_s` is what the last worker took that got ready; one that replaces another, from the end of that.
+    `setup_s` is what the last worker took that got ready; one that replaces another, from when it was to start.
+    `restart_delay_s` is how long after the last one's end the next is started, 0 once it is.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class Supervisor:
         self.setup_s: float | None = None
         self.spec: PredictorSpec | None = None
         self.restarts = 0
+        self.restart_delay_s = 0.0
         self.reason = "the model is starting"
         self._settings = settings
         self._oom = oom
@@ -138,8 +140,7 @@ class Supervisor:
         # What a worker that runs one at a time has and has not ended, in its order, forgotten ones too.
         self._line: deque[Job] = deque()
         self._began_s = time.monotonic()
-        self._deaths: list[float] = []
-        self._failed_starts = 0
+        self._deaths = Restarts(settings.max_restarts, max_delay_s=settings.max_restart_delay_s)
         self._health: asyncio.Future[tuple[bool, str | None]] | None = None
         self._health_number = 0
         self._has_healthcheck = False
@@ -377,6 +378,8 @@ class Supervisor:
                 if self._is_sequential:
                     self._worker.send(wire.READ, {})
             following = self._leave_line(message.head["id"]) if kind == wire.DONE else None
+            if kind == wire.DONE and message.head["status"] == "succeeded":
+                self._deaths.succeed()
             if job is not None:
                 self._put(job, message)
             elif kind == wire.DONE:
@@ -452,6 +455,7 @@ class Supervisor:
             self._setup_deadline.cancel()
         self._answer_health(False, "the worker ended")
         how = f"was killed: {self._kill_reason}" if self._kill_reason else describe_exit(code, was_oom=was_oom)
+        is_crash = self._kill_reason is None
         self._kill_reason = None
         self._behind.clear()
         self._batch = ()
@@ -463,31 +467,30 @@ class Supervisor:
             self._restart(how)
         # Last, since whoever hears of it may ask for a worker at once; backwards, since who asks first then is first.
         for job in reversed(jobs.values()):
-            self._put(job, WorkerLost(f"the worker process {how}"))
+            self._put(job, WorkerLost(f"the worker process {how}", is_crash))
 
-    # docs/decisions/021-restarts-counted.md
     def _restart(self, how: str) -> None:
         now = time.monotonic()
         was_ready = self.state is State.READY
-        self._failed_starts = 0 if was_ready else self._failed_starts + 1
-        self._deaths = [moment for moment in self._deaths if now - moment < RESTART_WINDOW_S] + [now]
-        recent = len(self._deaths)
-        if recent > self._settings.max_restarts:
-            self._enter(State.DEFUNCT, f"the worker ended {recent} times in {RESTART_WINDOW_S:.0f} s; the last {how}")
+        delay_s = self._deaths.die(now, was_ready=was_ready)
+        if delay_s is None:
+            times = f"{self._deaths.recent} times in {WINDOW_S:.0f} s"
+            self._enter(State.DEFUNCT, f"the worker ended {times}; the last {how}")
             log.error("%sgiving up: %s", self._prefix, self.reason)
             return
         self.restarts += 1
-        self._began_s = now
-        self._enter(State.STARTING, f"the worker {how} and is being restarted")
-        log.warning("%sthe worker %s; starting a new one", self._prefix, how)
-        # One that was ready is replaced at once; one that does not even get there is given time, ever more of it.
-        delay_s = 0.0 if was_ready else min(0.1 * 2**self._failed_starts, _MAX_DELAY_S)
+        self.restart_delay_s = delay_s
+        self._began_s = now + delay_s
+        after = f", in {delay_s:.1f} s" if delay_s else ""
+        self._enter(State.STARTING, f"the worker {how} and is being restarted{after}")
+        log.warning("%sthe worker %s; starting a new one%s", self._prefix, how, after)
         task = asyncio.create_task(self._spawn_after(delay_s), name="cog-respawn")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _spawn_after(self, delay_s: float) -> None:
         await asyncio.sleep(delay_s)
+        self.restart_delay_s = 0.0
         await self._spawn()
 
     def _fail_setup(self, error: str) -> None:

@@ -23,7 +23,8 @@ T = TypeVar("T")
 SHORT = {
     "COG_CANCEL_GRACE": "0.5",
     "COG_DRAIN_TIMEOUT": "5",
-    "COG_MAX_RESTARTS": "1000000",
+    "COG_MAX_RESTART_DELAY": "0",
+    "COG_POISON_LIMIT": "0",
     "COG_STREAM_GRACE": "1",
 }
 

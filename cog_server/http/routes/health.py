@@ -33,6 +33,8 @@ def add_health_routes(app: FastAPI, service: PredictionService, *, mode: str) ->
         return json_answer(await service.health())
 
     async def livez(request: HTTPRequest) -> Response:
+        if service.is_defunct:
+            return problem(503, service.reason)
         return json_answer({"status": "alive"})
 
     async def readyz(request: HTTPRequest) -> Response:

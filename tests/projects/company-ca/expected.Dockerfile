@@ -124,7 +124,8 @@ FROM scratch AS freeze
 COPY --from=frozen /pip_freeze.txt /
 
 FROM packages AS model
-ENV COG_GPU_NEEDS="{\"cuda\":\"12.2\",\"driver\":\"525.60.13\",\"package\":\"tensorflow 2.15.0\",\"sm\":[\"sm_50\",\"sm_60\",\"sm_70\",\"sm_75\",\"compute_80\"]}" \
+ENV COG_EXIT_ON_DEFUNCT="1" \
+    COG_GPU_NEEDS="{\"cuda\":\"12.2\",\"driver\":\"525.60.13\",\"package\":\"tensorflow 2.15.0\",\"sm\":[\"sm_50\",\"sm_60\",\"sm_70\",\"sm_75\",\"compute_80\"]}" \
     COG_PREDICT="predict.py:Predictor" \
     COG_PYTHON="/opt/python/current/bin/python3"
 EXPOSE 5000

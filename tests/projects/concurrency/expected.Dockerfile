@@ -50,7 +50,8 @@ FROM scratch AS freeze
 COPY --from=frozen /pip_freeze.txt /
 
 FROM packages AS model
-ENV COG_MAX_CONCURRENCY="32" \
+ENV COG_EXIT_ON_DEFUNCT="1" \
+    COG_MAX_CONCURRENCY="32" \
     COG_PREDICT="predict.py:Predictor" \
     COG_PYTHON="/usr/local/bin/python3" \
     COG_WORKERS="2"

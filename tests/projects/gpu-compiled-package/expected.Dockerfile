@@ -146,7 +146,8 @@ FROM scratch AS freeze
 COPY --from=frozen /pip_freeze.txt /
 
 FROM packages AS model
-ENV COG_GPU_NEEDS="{\"cuda\":\"12.4\",\"driver\":\"525.60.13\",\"package\":\"torch 2.6.0\",\"sm\":[\"sm_50\",\"sm_60\",\"sm_70\",\"sm_75\",\"sm_80\",\"sm_86\",\"sm_90\"]}" \
+ENV COG_EXIT_ON_DEFUNCT="1" \
+    COG_GPU_NEEDS="{\"cuda\":\"12.4\",\"driver\":\"525.60.13\",\"package\":\"torch 2.6.0\",\"sm\":[\"sm_50\",\"sm_60\",\"sm_70\",\"sm_75\",\"sm_80\",\"sm_86\",\"sm_90\"]}" \
     COG_PREDICT="predict.py:Predictor" \
     COG_PYTHON="/opt/python/current/bin/python3"
 EXPOSE 5000

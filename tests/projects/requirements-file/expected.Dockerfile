@@ -56,7 +56,8 @@ FROM scratch AS freeze
 COPY --from=frozen /pip_freeze.txt /
 
 FROM packages AS model
-ENV COG_PREDICT="predict.py:Predictor" \
+ENV COG_EXIT_ON_DEFUNCT="1" \
+    COG_PREDICT="predict.py:Predictor" \
     COG_PYTHON="/usr/local/bin/python3"
 EXPOSE 5000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20m CMD ["/opt/cog/venv/bin/python", "-m", "cog_server.probe"]

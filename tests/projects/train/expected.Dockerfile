@@ -50,7 +50,8 @@ FROM scratch AS freeze
 COPY --from=frozen /pip_freeze.txt /
 
 FROM packages AS model
-ENV COG_PREDICT="predict.py:Predictor" \
+ENV COG_EXIT_ON_DEFUNCT="1" \
+    COG_PREDICT="predict.py:Predictor" \
     COG_PYTHON="/usr/local/bin/python3" \
     COG_TRAIN="train.py:train"
 EXPOSE 5000

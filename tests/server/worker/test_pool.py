@@ -85,7 +85,7 @@ class Scene:
             self.made.append(worker)
             return worker
 
-        settings = Settings("predict.py:Predictor", workers=count, visible_devices="", max_restarts=10**6)
+        settings = Settings("predict.py:Predictor", workers=count, visible_devices="")
         pool = WorkerPool(settings, on_text=lambda *text: None, make_worker=make)
         self.starting = asyncio.create_task(pool.start())
         await asyncio.sleep(0)

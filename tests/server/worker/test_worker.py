@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from tests.server.conftest import Serve, free_port, is_alive, wait_until
 
 CRASHING = """
     class Predictor(BasePredictor):
-        def predict(self, how: str = "") -> str:
+        def predict(self, how: str = "", number: int = 0) -> str:
             print("last words")
             if how == "exit":
                 os._exit(7)
@@ -64,17 +65,32 @@ def test_sys_exit_and_keyboard_interrupt_fail_the_prediction_only(serve: Serve) 
     assert server.worker_pids() == workers
 
 
-def test_a_model_that_keeps_crashing_is_given_up(serve: Serve) -> None:
+def test_a_model_that_keeps_crashing_is_waited_for_and_never_given_up(serve: Serve) -> None:
     server = serve(CRASHING)
 
-    for _ in range(6):
-        server.wait_for("READY", "DEFUNCT")
-        server.http.post("/predictions", json={"input": {"how": "exit"}})
+    for number in range(6):
+        server.wait_for("READY")
+        server.predict(how="exit", number=number)
+
+    waiting = server.http.get("/readyz")
+    assert waiting.status_code == 503
+    assert re.search(r"exited with code 7 and is being restarted, in [01]\.\d s", waiting.json()["detail"])
+    assert server.http.get("/livez").status_code == 200
+    assert server.predict()["output"] == "fine"
+    assert server.health()["status"] == "READY"
+
+
+def test_a_model_that_keeps_crashing_is_given_up_where_the_operator_says_so(serve: Serve) -> None:
+    server = serve(CRASHING, environment={"COG_MAX_RESTARTS": "1"})
+
+    for number in range(2):
+        server.wait_for("READY")
+        server.predict(how="exit", number=number)
 
     server.wait_for("DEFUNCT")
     assert server.http.post("/predictions", json={}).status_code == 503
     assert server.http.get("/readyz").status_code == 503
-    assert server.http.get("/livez").status_code == 200
+    assert server.http.get("/livez").status_code == 503
 
 
 @pytest.mark.parametrize(
