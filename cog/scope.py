@@ -27,6 +27,7 @@ class Metrics(MutableMapping[str, Any]):
         that is not JSON or of another type.
         """
         _check_name(name)
+        self._check_group(name)
         if mode not in _MODES:
             raise ValueError(f"the mode {mode!r} of the metric {name} is none of replace, incr, append")
         if value is None:
@@ -48,6 +49,17 @@ class Metrics(MutableMapping[str, Any]):
             raise TypeError(f"the metric {name} holds {_kind(old)}, not {_kind(value)}; delete it first")
         self._values[name] = value
         self._on_change(name, value)
+
+    def _check_group(self, name: str) -> None:
+        """Dots make groups, and what is a value is no group. Raises ValueError."""
+        parts = name.split(".")
+        for count in range(1, len(parts)):
+            outer = ".".join(parts[:count])
+            if outer in self._values:
+                raise ValueError(f"the metric {name} would be inside {outer}, which is a value")
+        inner = next((other for other in self._values if other.startswith(f"{name}.")), None)
+        if inner is not None:
+            raise ValueError(f"the metric {name} would be a value, but there is {inner} inside it")
 
     def __getitem__(self, name: str) -> Any:
         return self._values[name]
@@ -107,7 +119,7 @@ def _check_name(name: str) -> None:
             f"{name!r} is not a metric name: up to 4 words with dots between, each of letters, digits and single `_`, "
             f"first a letter; {_MAX_NAME_CHARS} characters in all"
         )
-    if name == "predict_time" or name.startswith("cog."):
+    if name.split(".")[0] in ("predict_time", "cog"):
         raise ValueError(f"the metric name {name!r} is reserved")
 
 

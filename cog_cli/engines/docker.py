@@ -23,7 +23,7 @@ from cog_cli.engines.base import GpuNotAvailable, Image, ImageNotFound, RunningM
 from cog_cli.engines.buildx import find_docker
 from cog_cli.engines.connection import connect
 from cog_cli.engines.image_build import build_with_buildx
-from cog_cli.engines.upload_target import see_from_container
+from cog_cli.engines.this_machine import HOSTS, see_from_container
 from cog_cli.errors import CogError
 from cog_cli.image.build import BuildOrder
 
@@ -145,15 +145,14 @@ class DockerEngine:
         ports: dict[str, Any] = {f"{_PORT}/tcp": (options.host, options.port or None)}
         volumes = {str(options.source): {"bind": "/src", "mode": "rw"}} if options.source else {}
         command = ["--x-mode", options.mode] if options.mode != "predict" else None
-        uploads = see_from_container(options)
         try:
             container = self._client.containers.create(
                 image.id,
                 command and ["/opt/cog/venv/bin/python", "-m", "cog_server", *command],
                 name=name,
                 labels={_LABEL_OWNER: "run"},
-                environment=[*options.environment, *uploads.environment],
-                extra_hosts=uploads.extra_hosts,
+                environment=[*options.environment, *see_from_container(options)],
+                extra_hosts=HOSTS,
                 ports=ports,
                 volumes=volumes,
                 device_requests=_device_requests(gpus),
@@ -180,6 +179,7 @@ class DockerEngine:
                 "/src",
                 "--shm-size",
                 str(_SHM_BYTES),
+                *(f"--add-host={name}:{address}" for name, address in HOSTS.items()),
             ]
             arguments += ["--label", f"{_LABEL_OWNER}=exec"]
             if sys.stdin.isatty() and sys.stdout.isatty():

@@ -109,8 +109,9 @@ class _Build:
                 freeze = fresh
                 image_id = self._relabelled(image_id, spec, freeze)
         config = self._order.project.config
-        if spec is None or (self._train_spec is None and config.train):
-            spec = spec or self._store.describe(image_id, config.predict or "", "predict")
+        if (spec is None and config.predict) or (self._train_spec is None and config.train):
+            if spec is None and config.predict:
+                spec = self._store.describe(image_id, config.predict, "predict")
             if config.train and self._train_spec is None:
                 self._train_spec = self._store.describe(image_id, config.train, "train")
             image_id = self._relabelled(image_id, spec, freeze)

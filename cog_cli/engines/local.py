@@ -55,8 +55,9 @@ class LocalEngine:
         python = self._given_python() if self._python else _Environment(order, folder / "venv").python()
         self._warn_about_skipped(project.config)
         config = project.config
-        spec = order.spec or _describe(python, config.predict or "", project.root, "predict")
-        train_spec = order.train_spec
+        spec, train_spec = order.spec, order.train_spec
+        if config.predict and spec is None:
+            spec = _describe(python, config.predict, project.root, "predict")
         if config.train and train_spec is None:
             train_spec = _describe(python, config.train, project.root, "train")
         labels = image_labels(config, spec, train_spec, "", project.root)

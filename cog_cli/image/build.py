@@ -65,7 +65,8 @@ def order_build(project: Project, options: BuildOptions) -> BuildOrder:
     resolved = resolve_for(project, options)
     for warning in resolved.stack.warnings:
         console.warn(warning)
-    spec = read_spec(project)
+    # `cog exec` needs an environment, not a predictor.
+    spec = read_spec(project) if project.config.predict else None
     train_spec = read_spec(project, mode="train") if project.config.train else None
     return BuildOrder(project, resolved, spec, train_spec, options.tag or project.image_name, options)
 

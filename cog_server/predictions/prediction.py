@@ -107,10 +107,11 @@ class Prediction:
         if self.output_info is not None:
             position = [len(self._outputs)] if self.is_iterator else []
             self.output_info += [{**each, "place": [*position, *each["place"]]} for each in info]
-        head = b'{"index":%d,"chunk":' % len(self._outputs)
+        tail = b',"index":%d}' % len(self._outputs)
         self._outputs.append(body)
         self.output_bytes += len(body)
-        self._tell("output", (head, body, b"}"))
+        # In this order: there are clients that compare text.
+        self._tell("output", (b'{"chunk":', body, tail))
 
     def append_log(self, text: str) -> None:
         """Take some of the model's text; the oldest goes once there is more than `MAX_LOG_CHARS`."""
@@ -125,14 +126,28 @@ class Prediction:
         self._tell("log", {"source": "stdout", "data": text}, len(text))
 
     def set_metric(self, name: str, value: Any) -> None:
-        """Take one measurement as it stands now; None means that it was deleted."""
+        """Take one measurement as it stands now; None means that it was deleted. Dots in its name are groups."""
         if self.status.is_terminal:
             return
-        if value is None:
-            self.metrics.pop(name, None)
+        *groups, last = name.split(".")
+        within = self.metrics
+        for group in groups:
+            within = within.setdefault(group, {})
+        if value is not None:
+            within[last] = value
         else:
-            self.metrics[name] = value
+            within.pop(last, None)
+            self._forget_empty(groups)
         self._tell("metric", {"name": name, "value": value, "mode": "replace"})
+
+    def _forget_empty(self, groups: list[str]) -> None:
+        """Take out groups of metrics that have none any more."""
+        for count in range(len(groups), 0, -1):
+            within = self.metrics
+            for group in groups[: count - 1]:
+                within = within[group]
+            if not within[groups[count - 1]]:
+                del within[groups[count - 1]]
 
     def finish(self, status: Status, *, error: str | None = None, predict_time_s: float | None = None) -> bool:
         """End it, once. Gives False, and changes nothing, if it has ended already.

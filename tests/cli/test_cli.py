@@ -339,3 +339,11 @@ def test_every_example_is_a_valid_project(cog: Cog) -> None:
     for example in (REPOSITORY / "examples").iterdir():
         answer = cog("schema", folder=example)
         assert answer.returncode == 0, answer.stderr
+
+
+def test_exec_needs_no_predictor(project: Callable[..., Path], cog: Cog) -> None:
+    folder = project({"cog.yaml": 'build:\n  python_version: "3.11"\n', "predict.py": None})
+
+    answer = cog("exec", "--engine", "local", "--python", sys.executable, "python", "-c", "print('hi')", folder=folder)
+
+    assert (answer.returncode, answer.stdout) == (0, "hi\n"), answer.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import ipaddress
 import json
 import os
 import signal
@@ -382,3 +383,13 @@ def _start(*arguments: str, folder: Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def test_exec_needs_no_predictor_and_its_container_knows_this_machine(project: Callable[..., Path], cog: Cog) -> None:
+    folder = project({"cog.yaml": 'build:\n  python_version: "3.11"\n', "predict.py": None})
+    script = "import socket; print(socket.gethostbyname('host.docker.internal'))"
+
+    answer = cog("exec", "python", "-c", script, folder=folder)
+
+    assert answer.returncode == 0, answer.stderr
+    assert ipaddress.ip_address(answer.stdout.strip()).is_private

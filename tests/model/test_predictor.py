@@ -82,10 +82,27 @@ def test_in_a_batch_every_item_gets_the_default() -> None:
     assert Batched().predict(a=[0, 1], c=[4, 5]) == [0, 1, 2, 2, 4, 5]
 
 
-@pytest.mark.parametrize("name", ["", "1a", "a__b", "a_", "a.b.c.d.e", "a-b", "x" * 129, "predict_time", "cog.x", 3])
+@pytest.mark.parametrize(
+    "name", ["", "1a", "a__b", "a_", "a.b.c.d.e", "a-b", "x" * 129, "predict_time", "predict_time.a", "cog.x", 3]
+)
 def test_a_metric_of_a_bad_name_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="metric name"):
         record_metric(name, 1)
+
+
+def test_a_metric_is_a_value_or_a_group_not_both() -> None:
+    scope = Scope("", {}, lambda name, value: None)
+    scope.record_metric("timing.load", 1)
+    scope.record_metric("timing.predict", 2)
+    with pytest.raises(ValueError, match=r"the metric timing would be a value, but there is timing\.load inside it"):
+        scope.record_metric("timing", 3)
+    with pytest.raises(ValueError, match=r"timing\.load\.disk would be inside timing\.load, which is a value"):
+        scope.metrics["timing.load.disk"] = 4
+
+    del scope.metrics["timing.load"], scope.metrics["timing.predict"]
+    scope.record_metric("timing", 3)
+
+    assert dict(scope.metrics) == {"timing": 3}
 
 
 def test_a_metric_keeps_its_type_until_it_is_deleted() -> None:

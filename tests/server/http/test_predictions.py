@@ -290,6 +290,9 @@ def test_metrics_and_context_of_the_running_prediction(serve: Serve) -> None:
                 self.record_metric("tokens", 7)
                 record_metric("tokens", 5, mode="incr")
                 current_scope().record_metric("model.layer", "a", mode="append")
+                record_metric("model.size.bytes", 3)
+                record_metric("timing.gone", 1)
+                record_metric("timing.gone", None)
                 self.scope.metrics["gone"] = True
                 del self.scope.metrics["gone"]
                 return current_scope().context["who"]
@@ -300,7 +303,7 @@ def test_metrics_and_context_of_the_running_prediction(serve: Serve) -> None:
 
     assert document["output"] == "me", document
     assert document["metrics"].pop("predict_time") > 0
-    assert document["metrics"] == {"tokens": 12, "model.layer": ["a"]}
+    assert document["metrics"] == {"tokens": 12, "model": {"layer": ["a"], "size": {"bytes": 3}}}
 
 
 @pytest.mark.parametrize(

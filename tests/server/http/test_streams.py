@@ -81,6 +81,8 @@ def test_a_stream_tells_everything_in_order(counting: Server) -> None:
         {"index": 0, "chunk": "item 0"},
         {"index": 1, "chunk": "item 1"},
     ]
+    # Clients that compare text want this order.
+    assert [list(event.data) for event in found if event.name == "output"] == [["chunk", "index"]] * 2
     assert "".join(event.data["data"] for event in found if event.name == "log") == "line 0\nline 1\n"
     assert [event.data["value"] for event in found if event.name == "metric"] == [1, 2]
     assert found[0].data == {"id": "all", "status": "processing"}
