@@ -49,6 +49,9 @@ class _LazyGroup(click.Group):
         module = importlib.import_module(f"cog_cli.commands.{COMMANDS[name][0]}")
         command = module.command
         assert isinstance(command, click.Command), name
+        if not {parameter.name for parameter in command.params} & set(_EVERYWHERE):
+            # Where people put them, too; the help of `cog` has them.
+            command.params += [_everywhere(option) for option in _EVERYWHERE]
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -63,6 +66,20 @@ class _LazyGroup(click.Group):
             hint = f" Did you mean `{close[0]}`?" if close else " `cog --help` lists them."
             raise click.UsageError(f"there is no command {args[0]!r}.{hint}")
         return super().resolve_command(ctx, args)
+
+
+_EVERYWHERE = ("is_debug", "no_color")
+
+
+def _everywhere(attribute: str) -> click.Option:
+    """The option of `cog` itself that sets this attribute of the console, for behind a command."""
+
+    def turn_on(context: click.Context, parameter: click.Parameter, is_given: bool) -> None:
+        if is_given:
+            setattr(console, attribute, True)
+
+    flag = "--" + attribute.removeprefix("is_").replace("_", "-")
+    return click.Option([flag, attribute], is_flag=True, hidden=True, expose_value=False, callback=turn_on)
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

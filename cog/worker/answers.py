@@ -105,7 +105,7 @@ def describe_error(error: BaseException) -> str:
     except BaseException:
         text = ""
     if isinstance(error, SystemExit):
-        text = f"the model called sys.exit({text})"
+        text = f"SystemExit: the model called sys.exit({text})"
     return (text or type(error).__name__)[:MAX_ERROR_CHARS]
 
 

@@ -347,3 +347,13 @@ def test_exec_needs_no_predictor(project: Callable[..., Path], cog: Cog) -> None
     answer = cog("exec", "--engine", "local", "--python", sys.executable, "python", "-c", "print('hi')", folder=folder)
 
     assert (answer.returncode, answer.stdout) == (0, "hi\n"), answer.stderr
+
+
+@pytest.mark.parametrize("flags", [("--debug", "explain"), ("explain", "--debug")])
+def test_debug_stands_before_or_behind_the_command(tmp_path: Path, cog: Cog, flags: tuple[str, ...]) -> None:
+    (tmp_path / "cog.yaml").write_text("build: {}\npredict: 7\n")
+
+    answer = cog(*flags, folder=tmp_path)
+
+    assert answer.returncode == 1
+    assert "Traceback" in answer.stderr

@@ -60,7 +60,7 @@ def test_sys_exit_and_keyboard_interrupt_fail_the_prediction_only(serve: Serve) 
     server = serve(CRASHING)
     workers = server.worker_pids()
 
-    assert "sys.exit(3)" in server.predict(how="sys.exit")["error"]
+    assert server.predict(how="sys.exit")["error"] == "SystemExit: the model called sys.exit(3)"
     assert server.predict(how="interrupt")["error"] == "KeyboardInterrupt"
     assert server.worker_pids() == workers
 
