@@ -70,9 +70,13 @@ def _is_url(text: str) -> bool:
 
 
 def _gpus(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    if value is not None and not _GPUS.fullmatch(value):
+    if value is None:
+        return None
+    # docker's own --gpus wants a list in quotes of its own.
+    text = value.strip("\"'")
+    if not _GPUS.fullmatch(text):
         raise click.BadParameter(f"{value!r} is not `all`, a number or `device=0,1`")
-    return value
+    return text
 
 
 def _secrets(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[Secret, ...]:

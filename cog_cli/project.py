@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from cog_cli.requirements.packages import Requirements, read_requirements
 from cog_cli.source import Undecidable, read_source
 
 _MAX_NAME = 30
+_DIGEST_CHARS = 8
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,19 @@ class Project:
 
     @property
     def image_name(self) -> str:
-        """The image's name when none is given: `image` of cog.yaml, or `cog-` and the folder's name."""
+        """The image's name when none is given: `image` of cog.yaml, or `cog-` and the folder's name.
+
+        Where that name cannot be an image's, it ends with a hash of it: other folders have other names.
+        """
         if self.config.image:
             return self.config.image
-        name = re.sub(r"[^a-z0-9._-]", "", self.root.name.lower().replace(" ", "-"))[:_MAX_NAME].strip("._-")
-        return f"cog-{name}" if name and not name.startswith("cog-") else name or "cog-model"
+        given = self.root.name
+        kept = re.sub(r"[^a-z0-9._-]", "", given.lower().replace(" ", "-"))
+        name = "-".join(re.findall(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*", kept[:_MAX_NAME]))
+        if name != given.lower().replace(" ", "-"):
+            digest = hashlib.sha256(given.encode("utf-8", "surrogateescape")).hexdigest()[:_DIGEST_CHARS]
+            name = f"{name}-{digest}" if name else digest
+        return name if name.startswith("cog-") else f"cog-{name}"
 
 
 @dataclass(frozen=True)

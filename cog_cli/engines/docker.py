@@ -185,7 +185,7 @@ class DockerEngine:
             if sys.stdin.isatty() and sys.stdout.isatty():
                 arguments.append("--tty")
             if gpus:
-                arguments += ["--gpus", gpus]
+                arguments += ["--gpus", gpus_word(gpus)]
             if options.source:
                 arguments += ["--volume", f"{options.source}:/src"]
             for variable in options.environment:
@@ -266,6 +266,11 @@ def _start_error(error: docker_errors.APIError, options: RunOptions) -> CogError
 
 def _reason(error: docker_errors.APIError) -> str:
     return str(error.explanation or error).strip()[:300]
+
+
+def gpus_word(gpus: str) -> str:
+    """The value of `docker run --gpus`, which reads it as a line of CSV."""
+    return f'"{gpus}"' if "," in gpus else gpus
 
 
 def _device_requests(gpus: str | None) -> list[DeviceRequest]:

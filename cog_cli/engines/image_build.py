@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -81,6 +82,7 @@ class _Build:
         self._progress = BuildProgress(order.options.progress)
         self._train_spec = order.train_spec
         self._arguments = {name: os.environ[name] for name in _PASSED_ARGUMENTS if os.environ.get(name)}
+        self._arguments |= _proxies(os.environ)
         if "SOURCE_DATE_EPOCH" in self._arguments:
             # Byte code that holds no time, nor becomes invalid when all files get another one. A constant, not the
             # epoch itself: that may be new with every commit, and would make every layer new.
@@ -172,6 +174,19 @@ class _Build:
             platform=self._order.options.platform,
         )
         return run_build(self._docker, call, self._progress)
+
+
+def _proxies(environ: Mapping[str, str]) -> dict[str, str]:
+    """The proxies of the shell, for every step: some programs read the one spelling, some the other.
+
+    BuildKit knows these arguments by itself: no layer, label, history or cache key has them.
+    """
+    found: dict[str, str] = {}
+    for name in ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"):
+        value = environ.get(name) or environ.get(name.upper())
+        if value:
+            found |= {name: value, name.upper(): value}
+    return found
 
 
 def _certificates(order: BuildOrder, folder: Path) -> tuple[tuple[Secret, ...], PlanOptions]:

@@ -53,6 +53,11 @@ class ModelClient:
             if code is not None:
                 raise ModelEnded(f"the model ended with code {code} before it was ready")
             health = self._health()
+            if health is None:
+                raise CogError(
+                    f"the server at {self._model.url} has no /health-check: cog did not make it, or a very old one did",
+                    hint="Build the image again with `cog build`, or ask it with curl.",
+                )
             status = health.get("status")
             if status in ("READY", "BUSY"):
                 return
@@ -116,9 +121,13 @@ class ModelClient:
         with TransferProgress("receiving the output", int(length) if length else None, mode=self._progress) as progress:
             return b"".join(_counted(response.iter_bytes(), progress))
 
-    def _health(self) -> dict[str, Any]:
+    def _health(self) -> dict[str, Any] | None:
+        """What the server says of itself: nothing yet while it starts, None if it never will."""
         try:
-            document = self._http.get("/health-check", timeout=_PROBE_S).json()
+            answer = self._http.get("/health-check", timeout=_PROBE_S)
+            if answer.status_code in (404, 405):
+                return None
+            document = answer.json()
         except (httpx.HTTPError, json.JSONDecodeError):
             return {}
         return document if isinstance(document, dict) else {}

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from cog_cli.config.grammar import check_image
 from cog_cli.main import ALIASES, COMMANDS
+from cog_cli.project import load_project
 from tests.conftest import REPOSITORY, Cog
 
 Project = Callable[..., Path]
@@ -357,3 +359,24 @@ def test_debug_stands_before_or_behind_the_command(tmp_path: Path, cog: Cog, fla
 
     assert answer.returncode == 1
     assert "Traceback" in answer.stderr
+
+
+@pytest.mark.parametrize("name", ["a..b", "-x", "My Model (v2)", "\u6a21\u578b", "x" * 61, "..."])
+def test_any_folder_has_an_image_name_that_is_valid_and_its_own(tmp_path: Path, name: str) -> None:
+    def image_of(folder: str) -> str:
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "cog.yaml").write_text("build: {}\n")
+        return load_project(str(tmp_path / folder / "cog.yaml"), predict_is_required=False).image_name
+
+    assert check_image(image_of(name)).startswith("cog-")
+    assert image_of(f"{name}\u00e9") != image_of(f"{name}\u00e8")
+
+
+@pytest.mark.parametrize(
+    ("folder", "image"), [("CodeFormer", "cog-codeformer"), ("my model", "cog-my-model"), ("cog-a--b", "cog-a--b")]
+)
+def test_a_folder_whose_name_can_be_an_images_gives_it(tmp_path: Path, folder: str, image: str) -> None:
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / "cog.yaml").write_text("build: {}\n")
+
+    assert load_project(str(tmp_path / folder / "cog.yaml"), predict_is_required=False).image_name == image

@@ -374,6 +374,24 @@ def test_exec_hands_stdin_on(project: Callable[..., Path], cog: Cog) -> None:
     assert (answer.returncode, answer.stdout) == (0, "from stdin\nme\n"), answer.stderr
 
 
+def test_the_proxies_of_the_shell_reach_the_steps_and_stay_out_of_the_image(
+    project: Callable[..., Path], cog: Cog
+) -> None:
+    config = 'build:\n  python_version: "3.11"\n  run: [\'%s\']\npredict: "predict.py:Predictor"\n'
+    # What needs the network is in the cache by then: the proxy does not exist.
+    assert cog("build", "-t", "cog-test-proxy", folder=project({"cog.yaml": config % "echo"})).returncode == 0
+    folder = project({"cog.yaml": config % 'echo "$HTTPS_PROXY $https_proxy $NO_PROXY $no_proxy" > /proxies'})
+    proxies = {"https_proxy": "http://proxy.test:3128", "HTTPS_PROXY": "", "NO_PROXY": "inside.test"}
+
+    built = cog("build", "-t", "cog-test-proxy", folder=folder, environment=proxies)
+
+    assert built.returncode == 0, built.stderr
+    seen = docker("run", "--rm", "--entrypoint", "cat", "cog-test-proxy", "/proxies")
+    assert seen.split() == ["http://proxy.test:3128"] * 2 + ["inside.test"] * 2
+    for question in (["inspect"], ["history", "--no-trunc"]):
+        assert ".test:3128" not in docker(*question, "cog-test-proxy")
+
+
 def _start(*arguments: str, folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "cog_cli", *arguments],
