@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Every file of tests in one process, what needs Docker in another; two cores have time for three, as most tests wait.
+PARALLEL := -n 3 --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-floors lint format lab faults soak bench bench-peers docs lock clean
+.PHONY: help install quickstart test test-fast test-floors lint format lab faults soak bench bench-peers docs lock clean
 
 help: ## Print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -22,8 +24,11 @@ $(STAMP): setup.cfg pyproject.toml requirements-dev.lock
 quickstart: install ## Enlarge a picture: in Docker if an engine answers, otherwise on the local engine
 	cd examples/enlarge && ../../$(BIN)/cog predict -i input=@picture.jpg -i scale=2
 
-test: install ## Run the tests; those that need Docker run when an engine answers (see `make lab`)
-	$(BIN)/python -m pytest
+test: install ## Run all tests that this machine can; what it cannot is skipped with the reason (see `make lab`)
+	$(BIN)/python -m pytest $(PARALLEL)
+
+test-fast: install ## Run what needs no Docker, lab, browser, azurite, and is not slow: no faults, state machines, fuzzing
+	$(BIN)/python -m pytest $(PARALLEL) -m "not (docker or lab or browser or azurite or slow)"
 
 test-floors: install ## Run the tests with the oldest dependencies that setup.cfg allows
 	tools/test_floors $(PYTHON)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from cog_cli.versions import UV_IMAGE
 from tests.environments import Interpreters
 
 # The same examples in every run of CI: a find there is a find of the change. Elsewhere each run looks further.
@@ -39,30 +41,69 @@ def examples(usual: int) -> int:
     return int(os.environ.get("COG_TEST_EXAMPLES", usual))
 
 
-def docker_answers() -> bool:
-    """Whether an engine answers, with buildx."""
+def why_not_docker() -> str | None:
+    """Why nothing can be built here: no engine, no buildx, or an image of every build that cannot be had."""
+    if _ask_docker("info") is None or _ask_docker("buildx", "version") is None:
+        return "no docker here; `make lab` brings one up"
+    for image in (UV_IMAGE, *(f"python:{version}-slim-bookworm" for version in ("3.11", "3.12"))):
+        # Some 50 MB each, where they are not here already.
+        if _ask_docker("image", "inspect", image) is None and _ask_docker("pull", "--quiet", image) is None:
+            return f"the Docker engine neither has {image} nor can pull it; `make lab` brings up one that does"
+    return None
+
+
+def why_not_lab() -> str | None:
+    labels = _ask_docker("info", "--format", "{{json .Labels}}") or ""
+    return None if '"cog-lab=true"' in labels else "needs the Docker engine of `make lab`, not somebody's own"
+
+
+def why_not_azurite() -> str | None:
+    is_here = AZURITE.exists() and shutil.which("node") is not None
+    return None if is_here else "no azurite here; `make lab` installs it"
+
+
+def why_not_browser() -> str | None:
+    return None if CHROMIUM is not None else "no browser here; `make lab` installs one"
+
+
+def _ask_docker(*arguments: str) -> str | None:
+    """What `docker` prints; None if it fails."""
     if shutil.which("docker") is None:
-        return False
-    for command in (["docker", "info"], ["docker", "buildx", "version"]):
-        if subprocess.run(command, capture_output=True, timeout=30, check=False).returncode != 0:
-            return False
-    return True
+        return None
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        answer = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=120, check=False)
+        return answer.stdout if answer.returncode == 0 else None
+    return None
 
 
+# What a test may ask for by its mark -> why it is not here.
+NEEDS = {"docker": why_not_docker, "lab": why_not_lab, "azurite": why_not_azurite, "browser": why_not_browser}
+
+
+# First, so that pytest-xdist sees the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what this machine cannot do, unless it is required."""
+    """Skip what this machine cannot do, unless it is required; and say what runs in one process, one after the other."""
     wants = {mark.name for item in items for mark in item.iter_markers()}
-    missing = {
-        "docker": "docker" in wants and "docker" not in REQUIRED and not docker_answers(),
-        "azurite": "azurite" in wants
-        and "azurite" not in REQUIRED
-        and not (AZURITE.exists() and shutil.which("node") is not None),
-        "browser": "browser" in wants and "browser" not in REQUIRED and CHROMIUM is None,
-    }
+    missing = {name: why_not() for name, why_not in NEEDS.items() if name in wants and name not in REQUIRED}
     for item in items:
-        for name, is_missing in missing.items():
-            if is_missing and item.get_closest_marker(name):
-                item.add_marker(pytest.mark.skip(reason=f"no {name} here; `make lab` brings one up"))
+        for name, why in missing.items():
+            if why is not None and item.get_closest_marker(name):
+                item.add_marker(pytest.mark.skip(reason=why))
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    # The longest first: none of them is left when the others are done.
+    items.sort(key=lambda item: _LONGEST.index(_group(item)) if _group(item) in _LONGEST else len(_LONGEST))
+
+
+# One engine, with one set of names: its tests are alone with it.
+_DOCKER = "docker"
+_LONGEST = (_DOCKER, "tests/server/test_faults.py")
+
+
+def _group(item: pytest.Item) -> str:
+    if any(item.get_closest_marker(name) for name in ("docker", "lab")) or item.path.name == "test_readme.py":
+        return _DOCKER
+    return item.path.relative_to(REPOSITORY).as_posix()
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +112,18 @@ def repository() -> Path:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Callable[..., Path]:
+def own_files() -> dict[str, str]:
+    """What is in every project, for those who need theirs to be unlike any other."""
+    return {}
+
+
+@pytest.fixture
+def project_name() -> str:
+    return "project"
+
+
+@pytest.fixture
+def project(tmp_path: Path, project_name: str, own_files: dict[str, str]) -> Callable[..., Path]:
     """Write the files of a project; `None` leaves a default one out."""
 
     def write(files: dict[str, str | None] | None = None) -> Path:
@@ -81,9 +133,10 @@ def project(tmp_path: Path) -> Callable[..., Path]:
                 "from cog import BasePredictor\n\n\nclass Predictor(BasePredictor):\n"
                 "    def predict(self, text: str) -> str:\n        return 'hello ' + text\n"
             ),
+            **own_files,
             **(files or {}),
         }
-        folder = tmp_path / "project"
+        folder = tmp_path / project_name
         for name, text in content.items():
             if text is not None:
                 path = folder / name
@@ -123,9 +176,16 @@ def cog() -> Cog:
 
 
 @pytest.fixture(scope="session")
-def interpreters(tmp_path_factory: pytest.TempPathFactory) -> Interpreters:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this run, the same for all its processes: what is made there is made with `made_once`."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def interpreters(shared_folder: Path) -> Interpreters:
     """The Pythons of models, with and without packages, each made once."""
-    return Interpreters(tmp_path_factory.mktemp("environments"))
+    return Interpreters(shared_folder)
 
 
 @pytest.fixture(scope="session", autouse=True)

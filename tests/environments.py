@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.shared import made_once
+
 _TYPING = {"typing-extensions": "4.13.0"}
 # What is in an environment by its kind -> (what is installed, what predictors may ask for).
 KINDS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
@@ -46,7 +48,7 @@ ENVIRONMENTS = tuple(Environment(python, kind) for python in PYTHONS for kind in
 
 
 class Interpreters:
-    """The interpreters of environments, each made in `folder` when it is first asked for."""
+    """The interpreters of environments, each made in `folder` when one of the processes of a run first asks for it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -56,7 +58,9 @@ class Interpreters:
     def python(self, wanted: Environment) -> Path:
         """The interpreter of one environment. Where its Python cannot be had, ours stands in."""
         if wanted not in self._made:
-            self._made[wanted] = make_environment(wanted, self._base_of(wanted.python), self._folder / str(wanted))
+            folder = self._folder / f"environment-{wanted}"
+            base = self._base_of(wanted.python)
+            self._made[wanted] = made_once(folder, lambda: make_environment(wanted, base, folder)) / "bin" / "python"
         return self._made[wanted]
 
     def version(self, wanted: Environment) -> tuple[int, int]:
@@ -86,15 +90,15 @@ def find_python(version: str) -> str | None:
     return None
 
 
-def make_environment(wanted: Environment, python: str, folder: Path) -> Path:
-    """Make it in `folder`; the path of its interpreter."""
+def make_environment(wanted: Environment, python: str, folder: Path) -> None:
+    """Make it in `folder`, anew if there is a part of it."""
     uv = find_uv()
-    subprocess.run([uv, "--no-config", "venv", "--quiet", "--python", python, str(folder)], check=True, timeout=60)
+    command = [uv, "--no-config", "venv", "--clear", "--quiet", "--python", python, str(folder)]
+    subprocess.run(command, check=True, timeout=60)
     packages = KINDS[wanted.kind][0]
     if packages:
         install = [uv, "--no-config", "pip", "install", "--quiet", "--python", str(folder / "bin" / "python")]
         subprocess.run([*install, *packages], check=True, timeout=300)
-    return folder / "bin" / "python"
 
 
 def find_uv() -> str:

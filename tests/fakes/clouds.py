@@ -30,6 +30,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from obstore.store import AzureStore, GCSStore, S3Store
 
+from tests.shared import free_port
+
 AZURITE = Path(__file__).parent.parent / "lab/azurite/node_modules/azurite/dist/src/blob/main.js"
 ACCOUNT = "devstoreaccount1"
 ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -72,7 +74,7 @@ class Cloud:
 @contextlib.contextmanager
 def running_s3() -> Iterator[Cloud]:
     """moto's S3; it checks keys and signatures once the bucket and the user are made."""
-    port = _free_port()
+    port = free_port()
     # Made before it checks: the bucket, the user, its policy, its key.
     settings = {"INITIAL_NO_AUTH_ACTION_COUNT": "4", "MOTO_PORT": str(port)}
     with _process([sys.executable, "-c", _MOTO, str(port)], f"http://127.0.0.1:{port}/moto-api/", settings):
@@ -147,7 +149,7 @@ run_simple("127.0.0.1", int(sys.argv[1]), DomainDispatcherApplication(create_bac
 @contextlib.contextmanager
 def running_azure() -> Iterator[Cloud]:
     """azurite, which `tests/lab/azurite/install` installs."""
-    port = _free_port()
+    port = free_port()
     command = ["node", str(AZURITE), "--inMemoryPersistence", "--blobHost", "127.0.0.1", "--blobPort", str(port)]
     endpoint = f"http://127.0.0.1:{port}/{ACCOUNT}"
     with _process([*command, "--silent", "--skipApiVersionCheck", "--disableTelemetry"], endpoint):
@@ -402,10 +404,3 @@ def _process(command: list[str], url: str, settings: dict[str, str] | None = Non
     finally:
         process.terminate()
         process.wait(10)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

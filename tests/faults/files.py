@@ -23,8 +23,9 @@ from tests.fakes import clouds
 from tests.fakes.connections import Connections
 from tests.fakes.file_server import CONTENT, serving_files
 from tests.faults.lab import Lab, during, end_of, fault, percentiles, rss_mib, submit, time_to, wait_started
-from tests.server.conftest import Server, free_port
+from tests.server.conftest import Server
 from tests.server.files.test_url_inputs import NAMES, NOT_ALLOWED, REDIRECTS
+from tests.shared import free_port
 
 _MIB = 1 << 20
 _INPUTS = """

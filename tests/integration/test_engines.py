@@ -20,7 +20,9 @@ from cog_cli.prediction.client import ModelClient
 from cog_cli.project import load_project
 from tests.conftest import Cog
 from tests.fakes.engine import FakeEngine
+from tests.integration.names import PREFIX, image_name
 
+NAME = image_name("suite")
 PREDICTOR = """
 import os
 from cog import BasePredictor, Input
@@ -47,7 +49,8 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("engine-suite")
+    # Its default image has a name of this run.
+    folder = tmp_path_factory.mktemp(PREFIX)
     (folder / "cog.yaml").write_text('build:\n  python_version: "3.11"\npredict: "greet.py:Predictor"\n')
     (folder / "greet.py").write_text(PREDICTOR)
     return folder
@@ -59,12 +62,12 @@ def image(engine: Engine, folder: Path) -> Image:
 
 
 def _order(folder: Path) -> BuildOrder:
-    options = BuildOptions(tag="cog-test-suite", progress="quiet", ca_cert=os.environ.get("COG_CA_CERT"))
+    options = BuildOptions(tag=NAME, progress="quiet", ca_cert=os.environ.get("COG_CA_CERT"))
     return order_build(load_project(str(folder / "cog.yaml")), options)
 
 
 def test_a_built_image_says_what_it_is(image: Image) -> None:
-    assert image.name == "cog-test-suite"
+    assert image.name == NAME
     assert json.loads(image.labels[LABEL_CONFIG])["predict"] == "greet.py:Predictor"
     assert "text" in json.loads(image.labels[LABEL_SCHEMA])["components"]["schemas"]["Input"]["properties"]
     assert image.spec is not None

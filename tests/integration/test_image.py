@@ -20,17 +20,13 @@ import pytest
 from PIL import Image as Picture
 
 from tests.conftest import REPOSITORY, Cog
+from tests.integration.names import RUN, docker, image_name, running
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 ENLARGE = REPOSITORY / "examples" / "enlarge"
+IMAGE = image_name("enlarge")
 PIXEL = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
-
-
-def docker(*arguments: str, check: bool = True) -> str:
-    answer = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=120, check=False)
-    assert answer.returncode == 0 or not check, answer.stderr
-    return answer.stdout.strip()
 
 
 def inspect(image: str) -> dict[str, object]:
@@ -43,27 +39,24 @@ def layers(image: str) -> list[str]:
     return json.loads(docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", image))  # type: ignore[no-any-return]  # JSON
 
 
-def running() -> set[str]:
-    return set(docker("ps", "-aq", "--filter", "label=run.cog.cli").split())
-
-
 @pytest.fixture(scope="module")
 def enlarge(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the example, built as cog-test-enlarge."""
+    """A copy of the example, built as IMAGE."""
     folder = tmp_path_factory.mktemp("enlarge")
     for path in ENLARGE.iterdir():
         if path.is_file() and not path.name.startswith("output"):
             (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "run-of-tests").write_text(RUN)
     answer = subprocess.run(
-        [sys.executable, "-m", "cog_cli", "build", "-t", "cog-test-enlarge"],
+        [sys.executable, "-m", "cog_cli", "build", "-t", IMAGE],
         cwd=folder,
         capture_output=True,
         text=True,
         check=False,
     )
     assert answer.returncode == 0, answer.stderr
-    assert answer.stdout == "cog-test-enlarge\n"
-    assert "Built cog-test-enlarge (" in answer.stderr
+    assert answer.stdout == f"{IMAGE}\n"
+    assert f"Built {IMAGE} (" in answer.stderr
     return folder
 
 
@@ -94,12 +87,12 @@ def serving(image: str, *options: str) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def served(enlarge: Path) -> Iterator[httpx.Client]:
-    with serving("cog-test-enlarge") as client:
+    with serving(IMAGE) as client:
         yield client
 
 
 def test_predict_writes_a_picture_twice_as_large(enlarge: Path, cog: Cog) -> None:
-    answer = cog("predict", "cog-test-enlarge", "-i", "input=@picture.jpg", "-i", "scale=2", folder=enlarge)
+    answer = cog("predict", IMAGE, "-i", "input=@picture.jpg", "-i", "scale=2", folder=enlarge)
 
     assert answer.returncode == 0, answer.stderr
     with Picture.open(enlarge / "picture.jpg") as before, Picture.open(enlarge / "output.jpg") as after:
@@ -124,7 +117,7 @@ def test_the_image_serves_predictions_the_manual_and_its_schema(served: httpx.Cl
 
 
 def test_the_container_is_healthy_for_docker_too(served: httpx.Client) -> None:
-    code = docker("exec", "cog-test-enlarge-served", "/opt/cog/venv/bin/python", "-m", "cog_server.probe")
+    code = docker("exec", f"{IMAGE}-served", "/opt/cog/venv/bin/python", "-m", "cog_server.probe")
 
     assert code == ""
 
@@ -137,37 +130,37 @@ def test_the_model_sees_cog_and_its_own_packages_only(enlarge: Path, cog: Cog) -
 
 
 def test_labels_and_a_file_tell_config_schema_packages_and_version(enlarge: Path) -> None:
-    labels = inspect("cog-test-enlarge")["Config"]["Labels"]  # type: ignore[index]  # JSON
+    labels = inspect(IMAGE)["Config"]["Labels"]  # type: ignore[index]  # JSON
 
     assert json.loads(labels["run.cog.config"])["predict"] == "predict.py:Predictor"
     assert "scale" in json.loads(labels["run.cog.openapi_schema"])["components"]["schemas"]["Input"]["properties"]
     assert "pillow==" in labels["run.cog.pip_freeze"].lower()
     assert labels["run.cog.version"]
     assert labels["org.opencontainers.image.created"]
-    schema = docker("run", "--rm", "--entrypoint", "cat", "cog-test-enlarge", ".cog/openapi_schema.json")
+    schema = docker("run", "--rm", "--entrypoint", "cat", IMAGE, ".cog/openapi_schema.json")
     assert schema.strip() == labels["run.cog.openapi_schema"]
 
 
 def test_an_edit_of_predict_py_makes_only_the_last_layer_new(enlarge: Path, cog: Cog) -> None:
-    before = layers("cog-test-enlarge")
+    before = layers(IMAGE)
     source = (enlarge / "predict.py").read_text()
     (enlarge / "predict.py").write_text(source.replace("a filter", "one filter"))
 
-    answer = cog("build", "-t", "cog-test-enlarge-edited", folder=enlarge)
+    answer = cog("build", "-t", image_name("enlarge-edited"), folder=enlarge)
 
     assert answer.returncode == 0, answer.stderr
-    after = layers("cog-test-enlarge-edited")
+    after = layers(image_name("enlarge-edited"))
     assert after[:-1] == before[:-1]
     assert after[-1] != before[-1]
 
 
 def test_nothing_changed_means_the_same_image(enlarge: Path, cog: Cog) -> None:
-    before = inspect("cog-test-enlarge")["Id"]
-    cog("build", "-t", "cog-test-enlarge", folder=enlarge)
-    once = inspect("cog-test-enlarge")["Id"]
-    cog("build", "-t", "cog-test-enlarge", folder=enlarge)
+    before = inspect(IMAGE)["Id"]
+    cog("build", "-t", IMAGE, folder=enlarge)
+    once = inspect(IMAGE)["Id"]
+    cog("build", "-t", IMAGE, folder=enlarge)
 
-    assert inspect("cog-test-enlarge")["Id"] == once
+    assert inspect(IMAGE)["Id"] == once
     assert before  # The first one may differ: another test edits the source.
 
 
@@ -191,24 +184,24 @@ predict: "predict.py:Predictor"
         }
     )
 
-    answer = cog("build", "-t", "cog-test-secret", "--secret", f"id=token,src={tmp_path}/token", folder=folder)
+    answer = cog("build", "-t", image_name("secret"), "--secret", f"id=token,src={tmp_path}/token", folder=folder)
 
     assert answer.returncode == 0, answer.stderr
     assert canary not in answer.stderr
-    assert canary not in docker("history", "--no-trunc", "cog-test-secret")
-    saved = subprocess.run(["docker", "save", "cog-test-secret"], capture_output=True, check=True).stdout
+    assert canary not in docker("history", "--no-trunc", image_name("secret"))
+    saved = subprocess.run(["docker", "save", image_name("secret")], capture_output=True, check=True).stdout
     with tarfile.open(fileobj=io.BytesIO(saved)) as archive:
         for member in archive:
             file = archive.extractfile(member)
             assert file is None or canary.encode() not in file.read(), member.name
-    assert docker("run", "--rm", "--entrypoint", "cat", "cog-test-secret", "/checked")
+    assert docker("run", "--rm", "--entrypoint", "cat", image_name("secret"), "/checked")
 
 
 def test_running_out_of_memory_is_named_and_survived(project: Callable[..., Path], cog: Cog) -> None:
     source = "from cog import BasePredictor\n\n\nclass Predictor(BasePredictor):\n"
     source += "    def predict(self, mib: int = 0) -> int:\n        return sum(map(len, [bytearray(1 << 20) for _ in range(mib)]))\n"
-    cog("build", "-t", "cog-test-memory", folder=project({"predict.py": source}))
-    with serving("cog-test-memory", "--memory", "300m", "--memory-swap", "300m") as client:
+    cog("build", "-t", image_name("memory"), folder=project({"predict.py": source}))
+    with serving(image_name("memory"), "--memory", "300m", "--memory-swap", "300m") as client:
         for _ in range(2):
             starved = client.post("/predictions", json={"input": {"mib": 2000}}).json()
             assert starved["status"] == "failed"
@@ -216,6 +209,7 @@ def test_running_out_of_memory_is_named_and_survived(project: Callable[..., Path
             assert client.post("/predictions", json={"input": {"mib": 1}}).json()["output"] == 1 << 20
 
 
+@pytest.mark.lab
 def test_a_python_too_old_for_the_server_gets_its_own(project: Callable[..., Path], cog: Cog) -> None:
     folder = project({"cog.yaml": 'build:\n  python_version: "3.8"\npredict: "predict.py:Predictor"\n'})
 
@@ -224,6 +218,7 @@ def test_a_python_too_old_for_the_server_gets_its_own(project: Callable[..., Pat
     assert (answer.returncode, answer.stdout) == (0, "hello old\n"), answer.stderr
 
 
+@pytest.mark.lab
 def test_a_cuda_image_without_python_gets_one(project: Callable[..., Path], cog: Cog) -> None:
     config = """
 build:
@@ -242,13 +237,13 @@ predict: "predict.py:Predictor"
 
 
 def _mirror() -> dict[str, str]:
-    """Where the lab serves CPython builds for uv; elsewhere uv downloads them from where it always does."""
-    is_lab = "cog-lab=true" in docker("info", "--format", "{{.Labels}}")
-    return {"UV_PYTHON_DOWNLOADS_JSON_URL": "http://172.17.0.1:8484/downloads.json"} if is_lab else {}
+    """Where the lab serves CPython builds for uv."""
+    return {"UV_PYTHON_DOWNLOADS_JSON_URL": "http://172.17.0.1:8484/downloads.json"}
 
 
+@pytest.mark.lab
 def test_an_explicit_gpu_request_without_a_driver_is_an_error(enlarge: Path, cog: Cog) -> None:
-    answer = cog("predict", "cog-test-enlarge", "--gpus", "all", "-i", "input=@picture.jpg", folder=enlarge)
+    answer = cog("predict", IMAGE, "--gpus", "all", "-i", "input=@picture.jpg", folder=enlarge)
 
     assert answer.returncode == 1
     assert "no GPU driver" in answer.stderr
@@ -266,12 +261,12 @@ build:
     - echo before the end; exit 3
 predict: "predict.py:Predictor"
 """
-    answer = cog("build", "-t", "cog-test-broken", folder=project({"cog.yaml": config}))
+    answer = cog("build", "-t", image_name("broken"), folder=project({"cog.yaml": config}))
 
     assert answer.returncode == 1
     assert "build.run[1]" in answer.stderr.splitlines()[-2:][0] + answer.stderr
     assert "before the end" in "\n".join(answer.stderr.splitlines()[-4:])
-    assert docker("images", "-q", "cog-test-broken") == ""
+    assert docker("images", "-q", image_name("broken")) == ""
 
 
 def test_a_package_that_does_not_exist_names_the_key(project: Callable[..., Path], cog: Cog) -> None:
@@ -281,7 +276,7 @@ build:
   python_packages: ["no-such-package-4711==1.0"]
 predict: "predict.py:Predictor"
 """
-    answer = cog("build", "-t", "cog-test-broken", folder=project({"cog.yaml": config}))
+    answer = cog("build", "-t", image_name("broken"), folder=project({"cog.yaml": config}))
 
     assert answer.returncode == 1
     assert "build.python_packages" in answer.stderr
@@ -295,7 +290,7 @@ build:
   base_image: "no-such-registry.invalid/nobody/nothing:1"
 predict: "predict.py:Predictor"
 """
-    answer = cog("build", "-t", "cog-test-broken", folder=project({"cog.yaml": config}))
+    answer = cog("build", "-t", image_name("broken"), folder=project({"cog.yaml": config}))
 
     assert answer.returncode == 1
     assert "no-such-registry.invalid/nobody/nothing:1" in answer.stderr
@@ -306,8 +301,8 @@ predict: "predict.py:Predictor"
 @pytest.mark.parametrize("moment_s", [0.4, 3.0])
 def test_ctrl_c_in_a_build_leaves_no_image(project: Callable[..., Path], moment_s: float) -> None:
     config = 'build:\n  python_version: "3.11"\n  run: ["sleep 60"]\npredict: "predict.py:Predictor"\n'
-    docker("rmi", "-f", "cog-test-interrupted", check=False)
-    process = _start("build", "-t", "cog-test-interrupted", folder=project({"cog.yaml": config}))
+    docker("rmi", "-f", image_name("interrupted"), check=False)
+    process = _start("build", "-t", image_name("interrupted"), folder=project({"cog.yaml": config}))
     time.sleep(moment_s)
 
     process.send_signal(signal.SIGINT)
@@ -316,7 +311,7 @@ def test_ctrl_c_in_a_build_leaves_no_image(project: Callable[..., Path], moment_
     # CPython ends by the signal itself if that came in an eval(), such as namedtuple's; to a shell both are 130.
     assert process.returncode in (130, -signal.SIGINT), errors
     assert "Traceback" not in errors
-    assert docker("images", "-q", "cog-test-interrupted") == ""
+    assert docker("images", "-q", image_name("interrupted")) == ""
 
 
 def test_ctrl_c_in_a_prediction_leaves_no_container(project: Callable[..., Path]) -> None:

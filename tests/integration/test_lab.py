@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY, Cog
+from tests.integration.names import RUN, docker, image_name
+from tests.shared import locked
 
 LAB = REPOSITORY / "tests" / "lab"
 LAB_DIR = Path(os.environ.get("COG_LAB_DIR", "/var/lib/cog-lab"))
@@ -38,16 +40,18 @@ class Predictor(BasePredictor):
 @pytest.fixture(scope="module")
 def gpu_engine() -> Iterator[str]:
     """An engine that has a GPU driver, as far as an engine can tell."""
-    subprocess.run([str(LAB / "gpu-engine"), "up"], check=True, timeout=60)
-    yield GPU_ENGINE
-    subprocess.run([str(LAB / "gpu-engine"), "down"], check=True, timeout=60)
+    with locked(LAB_DIR / "gpu-engine.in-use"):
+        subprocess.run([str(LAB / "gpu-engine"), "up"], check=True, timeout=60)
+        yield GPU_ENGINE
+        subprocess.run([str(LAB / "gpu-engine"), "down"], check=True, timeout=60)
 
 
 @pytest.fixture(scope="module")
 def registry() -> Iterator[str]:
-    subprocess.run([str(LAB / "registry"), "up"], check=True, timeout=60)
-    yield REGISTRY
-    subprocess.run([str(LAB / "registry"), "down"], check=True, timeout=60)
+    with locked(LAB_DIR / "registry.in-use"):
+        subprocess.run([str(LAB / "registry"), "up"], check=True, timeout=60)
+        yield REGISTRY
+        subprocess.run([str(LAB / "registry"), "down"], check=True, timeout=60)
 
 
 def hook_calls() -> int:
@@ -55,59 +59,64 @@ def hook_calls() -> int:
     return len(log.read_text().splitlines()) if log.exists() else 0
 
 
-@pytest.mark.docker
+@pytest.mark.lab
 @pytest.mark.slow
 def test_gpus_reach_the_runtime_where_there_is_a_driver_and_are_done_without_elsewhere(
     project: Project, cog: Cog, gpu_engine: str
 ) -> None:
     folder = project({"cog.yaml": GPU_CONFIG, "predict.py": GPU_PREDICTOR})
-    assert cog("build", "-t", "cog-test-gpu", folder=folder).returncode == 0
-    save = subprocess.Popen(["docker", "save", "cog-test-gpu"], stdout=subprocess.PIPE)
+    image = image_name("gpu")
+    assert cog("build", "-t", image, folder=folder).returncode == 0
+    save = subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE)
     subprocess.run(["docker", "-H", gpu_engine, "load"], stdin=save.stdout, capture_output=True, check=True)
     calls = hook_calls()
 
-    without = cog("predict", "cog-test-gpu", folder=folder)
+    without = cog("predict", image, folder=folder)
     assert (without.returncode, without.stdout) == (0, "all\n"), without.stderr
     assert "no GPU driver: going on without" in without.stderr
     assert hook_calls() == calls
 
-    with_driver = cog("predict", "cog-test-gpu", folder=folder, environment={"DOCKER_HOST": gpu_engine})
+    with_driver = cog("predict", image, folder=folder, environment={"DOCKER_HOST": gpu_engine})
     assert (with_driver.returncode, with_driver.stdout) == (0, "all\n"), with_driver.stderr
     assert "GPU" not in with_driver.stderr
     assert hook_calls() == calls + 1
 
-    one = cog("predict", "cog-test-gpu", "--gpus", "device=0", folder=folder, environment={"DOCKER_HOST": gpu_engine})
+    one = cog("predict", image, "--gpus", "device=0", folder=folder, environment={"DOCKER_HOST": gpu_engine})
     assert (one.returncode, one.stdout) == (0, "0\n"), one.stderr
 
-    refused = cog("predict", "cog-test-gpu", "--gpus", "all", folder=folder)
+    refused = cog("predict", image, "--gpus", "all", folder=folder)
     assert refused.returncode == 1
     assert "no GPU driver" in refused.stderr
 
 
-@pytest.mark.docker
+@pytest.mark.lab
 @pytest.mark.slow
 def test_push_sends_the_image_to_a_registry(project: Project, cog: Cog, registry: str) -> None:
-    name = f"{registry}/me/pushed:1"
+    name = f"{registry}/me/{RUN}:1"
 
     answer = cog("push", name, folder=project())
 
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout == f"{name}\n"
-    subprocess.run(["docker", "rmi", name], capture_output=True, check=True)
+    docker("rmi", name)
     found = cog("predict", name, "-i", "text=pulled", folder=project())
+    docker("rmi", name)
     assert (found.returncode, found.stdout) == (0, "hello pulled\n"), found.stderr
 
 
 @pytest.mark.docker
 def test_push_to_a_registry_that_is_not_there_says_so(project: Project, cog: Cog) -> None:
-    answer = cog("push", "127.0.0.1:9/me/nowhere", folder=project())
+    name = f"127.0.0.1:9/me/{RUN}"
 
+    answer = cog("push", name, folder=project())
+
+    docker("rmi", name)
     assert answer.returncode == 1
-    assert "127.0.0.1:9/me/nowhere cannot be pushed" in answer.stderr
+    assert f"{name} cannot be pushed" in answer.stderr
     assert "Traceback" not in answer.stderr
 
 
-@pytest.mark.docker
+@pytest.mark.lab
 def test_docker_without_buildx_is_said_with_what_to_do(project: Project, cog: Cog, tmp_path: Path) -> None:
     docker = shutil.which("docker")
     assert docker is not None
@@ -124,14 +133,14 @@ def test_docker_without_buildx_is_said_with_what_to_do(project: Project, cog: Co
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a socket that others may not use")
 def test_a_socket_without_permission_is_said_with_what_to_do(project: Project, tmp_path: Path) -> None:
-    path = "/run/cog-test-forbidden.sock"
+    path = f"/run/{image_name('forbidden')}.sock"
     with socket.socket(socket.AF_UNIX) as forbidden:
         forbidden.bind(path)
         forbidden.listen()
         os.chmod(path, 0o600)
         folder = project()
         # A copy that nobody may read: the checkout may lie below root's own home.
-        for parent in [folder, *folder.parents][:4]:
+        for parent in [folder, *folder.parents][:5]:
             parent.chmod(0o755)
         script = "import os, sys; os.setgid(65534); os.setuid(65534); sys.argv = ['cog', 'build'];"
         script += "from cog_cli.engines.connection import connect\ntry:\n  connect()\nexcept Exception as e: print(e.message, e.hint)"

@@ -9,17 +9,17 @@ import os
 import subprocess
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Cog
+from tests.integration.names import docker, image_name
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 Project = Callable[..., Path]
-PREFIX = "cog-test-stack"
 
 # What the model sees of its image: nvcc, the system, the variables of the GPU runtime, one package.
 LOOKS_AROUND = """
@@ -45,25 +45,11 @@ class Predictor(BasePredictor):
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def images() -> Iterator[None]:
-    yield
-    names = docker("images", "--format", "{{.Repository}}", "--filter", f"reference={PREFIX}*").split()
-    if names:
-        docker("rmi", "--force", *names)
-
-
 @pytest.fixture
 def environment() -> dict[str, str]:
     """Where the lab serves CPython builds for uv; elsewhere uv downloads them from where it always does."""
     is_lab = "cog-lab=true" in docker("info", "--format", "{{.Labels}}")
     return {"UV_PYTHON_DOWNLOADS_JSON_URL": "http://172.17.0.1:8484/downloads.json"} if is_lab else {}
-
-
-def docker(*arguments: str) -> str:
-    answer = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=120, check=False)
-    assert answer.returncode == 0, answer.stderr
-    return answer.stdout.strip()
 
 
 def layers(image: str) -> list[str]:
@@ -79,7 +65,7 @@ def size_bytes(image: str) -> int:
 
 
 def build(cog: Cog, folder: Path, name: str, *flags: str, environment: dict[str, str]) -> str:
-    image = f"{PREFIX}-{name}"
+    image = image_name(name)
     answer = cog("build", "-t", image, *flags, folder=folder, environment=environment)
     assert answer.returncode == 0, answer.stderr
     return image
@@ -129,6 +115,7 @@ def test_a_gpu_model_whose_packages_bring_cuda_is_slim_and_tells_the_runtime_wha
     assert layers(image)[: len(layers("python:3.11-slim-bookworm"))] == layers("python:3.11-slim-bookworm")
 
 
+@pytest.mark.lab
 def test_a_model_that_needs_cudnn_in_the_image_gets_it(project: Project, cog: Cog, environment: dict[str, str]) -> None:
     text = config("gpu: true", 'cuda: "12.4"', 'cudnn: "9"', 'python_version: "3.11"', "python_packages: [six==1.16.0]")
     folder = project({"cog.yaml": text, "predict.py": LOOKS_AROUND})
@@ -187,6 +174,7 @@ def write_torch(folder: Path) -> None:
         archive.writestr(f"{info}/RECORD", "".join(f"{name},,\n" for name in (*files, f"{info}/RECORD")))
 
 
+@pytest.mark.lab
 def test_what_nvcc_compiles_runs_in_an_image_without_nvcc(
     two_stages: Path, cog: Cog, environment: dict[str, str]
 ) -> None:
@@ -237,12 +225,12 @@ def test_a_package_that_is_not_the_locked_one_is_refused(
     lock["packages"][0]["hashes"] = ["sha256:" + "0" * 64]
     (folder / "cog.lock").write_text(json.dumps(lock))
 
-    answer = cog("build", "-t", f"{PREFIX}-forged", "--locked", folder=folder, environment=environment)
+    answer = cog("build", "-t", image_name("forged"), "--locked", folder=folder, environment=environment)
 
     assert answer.returncode == 1
     assert "six" in answer.stderr
     assert "hash" in answer.stderr.lower()
-    assert docker("images", "-q", f"{PREFIX}-forged") == ""
+    assert docker("images", "-q", image_name("forged")) == ""
 
 
 def test_without_the_cache_the_image_itself_is_made_anew(

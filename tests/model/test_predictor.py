@@ -115,7 +115,11 @@ def test_a_metric_keeps_its_type_until_it_is_deleted() -> None:
     assert dict(scope.metrics) == {"a": "x"}
 
 
-@pytest.mark.parametrize(("value", "mode"), [(object(), "replace"), (float("nan"), "replace"), ("x", "incr")], ids=str)
+@pytest.mark.parametrize(
+    ("value", "mode"),
+    [(object(), "replace"), (float("nan"), "replace"), ("x", "incr")],
+    ids=("object", "nan", "text"),
+)
 def test_a_metric_that_is_no_json_is_refused(value: object, mode: str) -> None:
     with pytest.raises(TypeError, match="the metric a"):
         record_metric("a", value, mode)

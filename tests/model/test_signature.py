@@ -217,6 +217,13 @@ def test_pydantic_model_may_hold_a_path_of_cog() -> None:
 # --- defaults and constraints
 
 
+def _named(value: object) -> str:
+    """As text that is the same in every process: pytest's workers find each other's tests by it."""
+    if isinstance(value, set):
+        return str(sorted(value))
+    return "object" if type(value) is object else str(value)
+
+
 @pytest.mark.parametrize(
     ("annotation", "default", "expected"),
     [
@@ -234,7 +241,7 @@ def test_pydantic_model_may_hold_a_path_of_cog() -> None:
         (Dict[str, Any], {"a": (1, None)}, {"a": [1, None]}),
         (Union[int, str], "a", "a"),
     ],
-    ids=str,
+    ids=_named,
 )
 def test_default_becomes_json(annotation: Any, default: Any, expected: Any) -> None:
     spec = spec_of(annotation, default)
@@ -260,7 +267,7 @@ def test_default_becomes_json(annotation: Any, default: Any, expected: Any) -> N
         (str, "\ud800", "has no JSON form"),
         (Dict[str, int], {1: 1}, "the key 1 in its default is not a str"),
     ],
-    ids=str,
+    ids=_named,
 )
 def test_default_of_another_type_is_refused(annotation: Any, default: Any, says: str) -> None:
     with pytest.raises(SignatureError, match=says):

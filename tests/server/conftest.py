@@ -6,7 +6,6 @@ import contextlib
 import functools
 import os
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
@@ -20,6 +19,7 @@ import httpx
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.shared import free_port
 
 HEAD = "import os, sys, time\nfrom typing import *\nfrom cog import *\n\n"
 
@@ -230,12 +230,6 @@ def wait_until(condition: Callable[[], bool], problem: str, *, timeout_s: float 
         if time.monotonic() > deadline:
             raise AssertionError(problem)
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _answers(server: Server) -> bool:

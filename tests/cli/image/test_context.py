@@ -205,7 +205,7 @@ def test_what_cannot_be_read_is_named(name: str, tmp_path: Path) -> None:
         "try: stage(Path(sys.argv[1]), Path(sys.argv[2]))\n"
         "except CogError as error: print(error.message, '|', error.hint)"
     )
-    for above in (tmp_path, *tmp_path.parents[:2]):
+    for above in (tmp_path, *tmp_path.parents[:3]):
         above.chmod(0o755)
 
     answer = subprocess.run(

@@ -19,8 +19,9 @@ from cog_server.observe.trace_options import read_trace_options
 from cog_server.settings import SettingsError, read_settings
 from tests.conftest import REPOSITORY
 from tests.fakes.otlp_collector import Collector, Received, Reply, collecting
-from tests.server.conftest import Serve, Server, free_port, wait_until
+from tests.server.conftest import Serve, Server, wait_until
 from tests.server.observe.test_metrics import scrape
+from tests.shared import free_port
 
 SOURCE = """
     class Predictor(BasePredictor):

@@ -28,8 +28,9 @@ from cog_server.webhooks.hook import Hook
 from cog_server.webhooks.sender import WebhookSender
 from tests.conftest import REPOSITORY
 from tests.fakes.webhook_receiver import OK, Call, Manner, Reply, WebhookReceiver, at_random, receiving
-from tests.server.conftest import Serve, Server, free_port, serving, wait_until
+from tests.server.conftest import Serve, Server, serving, wait_until
 from tests.server.network.test_outgoing import certificate  # noqa: F401 - a fixture
+from tests.shared import free_port
 
 MODEL = """
     import asyncio

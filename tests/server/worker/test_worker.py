@@ -14,7 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.server.conftest import Serve, free_port, is_alive, wait_until
+from tests.server.conftest import Serve, is_alive, wait_until
+from tests.shared import free_port
 
 CRASHING = """
     class Predictor(BasePredictor):
