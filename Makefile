@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Every file of tests in one process, what needs Docker in another; two cores have time for three, as most tests wait.
-PARALLEL := -n 3 --dist loadgroup --no-loadscope-reorder
+# Each file is run by one process; two cores have time for three, as most tests wait.
+PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help install quickstart test test-fast test-floors lint format lab faults soak bench bench-peers docs lock clean

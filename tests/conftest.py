@@ -80,30 +80,36 @@ def _ask_docker(*arguments: str) -> str | None:
 NEEDS = {"docker": why_not_docker, "lab": why_not_lab, "azurite": why_not_azurite, "browser": why_not_browser}
 
 
-# First, so that pytest-xdist sees the groups.
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what this machine cannot do, unless it is required; and say what runs in one process, one after the other."""
+    """Skip what this machine cannot do, unless it is required; the longest files come first."""
     wants = {mark.name for item in items for mark in item.iter_markers()}
     missing = {name: why_not() for name, why_not in NEEDS.items() if name in wants and name not in REQUIRED}
     for item in items:
         for name, why in missing.items():
             if why is not None and item.get_closest_marker(name):
                 item.add_marker(pytest.mark.skip(reason=why))
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-    # The longest first: none of them is left when the others are done.
-    items.sort(key=lambda item: _LONGEST.index(_group(item)) if _group(item) in _LONGEST else len(_LONGEST))
+    # None of them is left when the other processes are done.
+    items.sort(
+        key=lambda item: next((at for at, name in enumerate(LONGEST) if item.nodeid.startswith(name)), len(LONGEST))
+    )
 
 
-# One engine, with one set of names: its tests are alone with it.
-_DOCKER = "docker"
-_LONGEST = (_DOCKER, "tests/server/test_faults.py")
+# The engine's tests take turns: they look at what is in it, and they are a load to each other.
+INTEGRATION = "tests/integration/"
+LONGEST = (INTEGRATION, "tests/server/test_faults.py")
 
 
-def _group(item: pytest.Item) -> str:
-    if any(item.get_closest_marker(name) for name in ("docker", "lab")) or item.path.name == "test_readme.py":
-        return _DOCKER
-    return item.path.relative_to(REPOSITORY).as_posix()
+# Not `--dist loadgroup`: with pytest 9.2, pytest-xdist 3.8 does not see the groups, and says nothing of it.
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Each file is run by one process, and the files of the integration by the same."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc]  # untyped
+        def _split_scope(self, nodeid: str) -> str:
+            return INTEGRATION if nodeid.startswith(INTEGRATION) else str(super()._split_scope(nodeid))
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

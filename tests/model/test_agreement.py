@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import jsonschema
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic_core import SchemaValidator, ValidationError
@@ -80,6 +81,7 @@ _VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(300), deadline=None)
 @given(_SPECS, st.lists(st.fixed_dictionaries({}, optional={"a": _VALUES, "b": _VALUES}), min_size=5, max_size=10))
 def test_the_validator_takes_what_the_document_describes(spec: PredictorSpec, values: list[dict[str, Any]]) -> None:

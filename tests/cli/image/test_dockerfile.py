@@ -305,6 +305,7 @@ CONFIGS = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(CONFIGS, st.booleans())
 def test_no_value_becomes_an_instruction(config: Config, has_ca: bool) -> None:

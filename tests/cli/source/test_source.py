@@ -861,6 +861,7 @@ def test_generated_signature_is_the_same_live_and_from_source(random: Random, tm
         assert (live.name, live.message) in [(error.name, error.message) for error in found]
 
 
+@pytest.mark.slow
 @FUZZING
 @given(random=st.randoms(use_true_random=False))
 def test_changed_constants_are_followed_or_undecidable_never_guessed(

@@ -200,6 +200,7 @@ def test_a_file_from_where_the_operator_says_is_taken(serve: Serve) -> None:
     assert document["status"] == "succeeded", document["error"]
 
 
+@pytest.mark.slow
 def test_a_pipe_in_the_place_of_a_file_fails_its_prediction(serve: Serve) -> None:
     document = serve(OUTSIDE).predict(path="pipe")
 

@@ -830,6 +830,7 @@ def test_a_path_may_have_anything_in_it(net: Net, path: str) -> None:
     assert net.take(net.web.url(path, host="srv.test"))["name"] == "a.png"
 
 
+@pytest.mark.slow
 def test_a_public_address_is_tried(closed: Net) -> None:
     closed.connections.forget()
 

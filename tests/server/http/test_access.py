@@ -248,6 +248,7 @@ def test_shutdown_needs_a_token_to_exist(open_server: Server) -> None:
     assert open_server.predict()["status"] == "succeeded"
 
 
+@pytest.mark.slow
 def test_shutdown_lets_what_runs_end(serve: Serve) -> None:
     server = serve(SOURCE, environment={"COG_AUTH_TOKEN": NEW})
     answers: list[httpx.Response] = []

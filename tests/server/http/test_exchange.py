@@ -184,6 +184,7 @@ def test_a_request_in_pieces_is_put_together(server: Server, cut: int) -> None:
     assert [(status, document["output"]) for status, document in (first, second)] == [(200, "hello pieces")] * 2
 
 
+@pytest.mark.slow
 def test_a_body_that_comes_slowly_is_read_to_its_end(server: Server) -> None:
     with Client(server) as client:
         request = client.request({"input": {"text": "slow"}})
@@ -236,6 +237,7 @@ def test_a_request_inside_another_one_is_not_taken_for_one(server: Server, befor
     assert all(each["input"] != {"text": "smuggled"} for each in found)
 
 
+@pytest.mark.slow
 def test_a_connection_is_closed_when_nothing_comes_any_more(server: Server) -> None:
     with Client(server) as client:
         client.ask({"input": {}})

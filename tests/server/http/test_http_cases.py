@@ -94,6 +94,7 @@ def test_an_authorization_that_nobody_asked_for_is_ignored(server: Server) -> No
     assert _exchange(server, case["input"])[0] == 200
 
 
+@pytest.mark.slow
 def test_silent_connections_are_closed(tmp_path: Path) -> None:
     silent = next(case for case in CASES if "$silent" in str(case["input"].get("raw")))["input"]["raw"]["$silent"]
     with serving(tmp_path) as start:

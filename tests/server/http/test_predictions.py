@@ -332,6 +332,7 @@ def test_cancel_stops_a_running_prediction_and_the_next_one_works(serve: Serve, 
     assert server.http.post("/predictions/nobody/cancel").status_code == 404
 
 
+@pytest.mark.slow
 def test_a_prediction_that_swallows_its_cancel_is_killed_after_the_grace(serve: Serve) -> None:
     server = serve(
         """

@@ -83,6 +83,7 @@ def _assert_refused(data: bytes, status: int) -> str:
     return str(document["detail"])
 
 
+@pytest.mark.slow
 def test_headers_that_trickle_are_ended_by_their_deadline(server: Server) -> None:
     with connect(server) as connection:
         connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n")
@@ -128,6 +129,7 @@ def test_a_body_that_stops_is_ended_by_its_deadline(server: Server, start: bytes
         assert "body" in _assert_refused(read_all(connection), 408)
 
 
+@pytest.mark.slow
 def test_a_body_that_flows_is_given_more_time(server: Server) -> None:
     body = b'{"input": {"text": "%s"}}' % (b"x" * (6 << 20))
     with connect(server) as connection:
@@ -139,10 +141,12 @@ def test_a_body_that_flows_is_given_more_time(server: Server) -> None:
         assert read_answer(connection)[0] == 200
 
 
+@pytest.mark.slow
 def test_a_prediction_may_take_longer_than_any_deadline(server: Server) -> None:
     assert server.predict(text="slow", sleep_s=5)["output"] == "slow"
 
 
+@pytest.mark.slow
 def test_a_client_that_reads_nothing_holds_neither_the_slot_nor_the_connection(server: Server) -> None:
     with connect(server, receive_bytes=4096) as connection:
         body = b'{"input": {"mib": 20}}'
@@ -159,6 +163,7 @@ def test_a_client_that_reads_nothing_holds_neither_the_slot_nor_the_connection(s
         assert len(read_all(connection)) < 20 << 20
 
 
+@pytest.mark.slow
 def test_a_client_that_reads_slowly_gets_everything(server: Server) -> None:
     with connect(server, receive_bytes=65536) as connection:
         body = b'{"input": {"mib": 20}}'
@@ -344,6 +349,7 @@ def test_a_connection_that_was_answered_before_its_body_came_is_closed_when_idle
         assert read_all(connection) == b""
 
 
+@pytest.mark.slow
 def test_slow_and_silent_clients_disturb_nobody_and_leave_nothing(server: Server) -> None:
     descriptors = Path(f"/proc/{server.process.pid}/fd")
     wait_until(lambda: server.predict()["output"] == "you", "it does not answer")

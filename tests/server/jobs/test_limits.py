@@ -59,6 +59,7 @@ def test_prefer_is_read_as_rfc_7240_says(values: list[str], wanted: Preference) 
     assert read_preference(values) == wanted
 
 
+@pytest.mark.slow
 def test_a_client_that_waits_only_so_long_gets_a_202_and_the_prediction_goes_on(sleeping: Server) -> None:
     given = {"id": "slow", "input": {"seconds": 2}}
     started = time.monotonic()
@@ -179,6 +180,7 @@ def sized(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         )
 
 
+@pytest.mark.slow
 def test_a_flood_of_items_does_not_fill_the_servers_memory(serve: Serve) -> None:
     server = serve(
         """

@@ -78,6 +78,7 @@ def spans_of(collector: Collector, prediction_id: str) -> dict[str, Received]:
     return collector.of(prediction_id)
 
 
+@pytest.mark.slow
 def test_a_prediction_is_a_span_below_its_caller_with_its_steps_below_it(serve: Serve, collector: Collector) -> None:
     server = traced(serve, collector, OTEL_SERVICE_NAME="painter", OTEL_RESOURCE_ATTRIBUTES="region=eu%20west,a=b")
 
@@ -105,6 +106,7 @@ def test_a_prediction_is_a_span_below_its_caller_with_its_steps_below_it(serve: 
     assert collector.resources[0] == {"service.name": "painter", "region": "eu west", "a": "b"}
 
 
+@pytest.mark.slow
 def test_files_are_spans_too(serve: Serve, collector: Collector, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("hello")
     server = traced(serve, collector, FILES, COG_FILE_ROOTS=str(tmp_path))
@@ -121,6 +123,7 @@ def test_files_are_spans_too(serve: Serve, collector: Collector, tmp_path: Path)
     assert spans["prediction"].parent_id == ""
 
 
+@pytest.mark.slow
 def test_what_fails_says_why(serve: Serve, collector: Collector) -> None:
     server = traced(serve, collector)
 
@@ -173,6 +176,7 @@ def test_a_share_of_traces_is_chosen_by_their_ids(serve: Serve, collector: Colle
     assert not collector.of(answers[0]["id"])
 
 
+@pytest.mark.slow
 def test_lines_of_the_log_carry_the_trace(serve: Serve, collector: Collector) -> None:
     server = traced(serve, collector, SOURCE.replace("time.sleep", "print('hello'); time.sleep"), LOG_FORMAT="json")
     server.http.post("/predictions", json={}, headers={"traceparent": PARENT})
@@ -181,6 +185,7 @@ def test_lines_of_the_log_carry_the_trace(serve: Serve, collector: Collector) ->
     assert [line["trace_id"] for line in lines if line["message"] == "hello"] == [TRACE]
 
 
+@pytest.mark.slow
 def test_a_collector_that_is_busy_is_asked_again_when_it_says(serve: Serve, collector: Collector) -> None:
     collector.replies = [Reply(503, {"Retry-After": "2"}), Reply(429)]
     server = traced(serve, collector, OTEL_EXPORTER_OTLP_HEADERS="x-key=a%20b")
@@ -193,6 +198,7 @@ def test_a_collector_that_is_busy_is_asked_again_when_it_says(serve: Serve, coll
     assert scrape(server)["cog_trace_spans_dropped_total"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reply", "words"),
     [
@@ -213,6 +219,7 @@ def test_what_the_collector_refuses_is_counted_and_said(
     assert len(collector.requests) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("manner", ["down", "hangs"])
 def test_predictions_do_not_feel_a_collector_in_trouble(serve: Serve, collector: Collector, manner: str) -> None:
     collector.always = Reply(hangs_s=30)
@@ -244,6 +251,7 @@ def test_what_waits_is_sent_at_sigterm(serve: Serve, collector: Collector) -> No
     assert set(collector.of("last")) == {"prediction", "queue", "predict"}
 
 
+@pytest.mark.slow
 def test_off_nothing_is_sent_imported_or_given_to_the_model(serve: Serve, collector: Collector) -> None:
     for environment in ({}, {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_SDK_DISABLED": "true"}):
         server = serve(SOURCE, environment=environment)

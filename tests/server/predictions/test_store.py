@@ -188,6 +188,7 @@ def test_a_prediction_that_a_crash_cut_short_is_failed_with_the_reason(serve: Se
         assert document["completed_at"] > document["created_at"]
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_moment_loses_no_accepted_prediction(serve: Serve, tmp_path: Path) -> None:
     path = tmp_path / "predictions.sqlite"
     accepted: list[str] = []
@@ -228,6 +229,7 @@ def test_a_file_that_is_no_database_is_said_at_start(serve: Serve, tmp_path: Pat
         serve(WAITING, environment=stored(tmp_path / "text.sqlite"))
 
 
+@pytest.mark.slow
 def test_a_full_disk_loses_no_answer(serve: Serve, tmp_path: Path) -> None:
     path = tmp_path / "predictions.sqlite"
     server = serve(WAITING, environment=stored(path))

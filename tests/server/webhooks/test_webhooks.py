@@ -183,6 +183,7 @@ def test_an_endpoint_that_is_down_changes_nothing_for_predictions(server: Server
     assert server.health()["status"] == "READY"
 
 
+@pytest.mark.slow
 def test_endpoints_that_come_back_get_every_end_once(serve: Serve, receiver: WebhookReceiver) -> None:
     server = serve(MODEL, environment=QUICK)
     identifiers = [begin(server, receiver.url(), items=3, pause=0.1) for _ in range(10)]
@@ -198,6 +199,7 @@ def test_endpoints_that_come_back_get_every_end_once(serve: Serve, receiver: Web
     assert sorted(ends) == sorted(identifiers)
 
 
+@pytest.mark.slow
 def test_random_faults_lose_nothing_and_keep_the_order(serve: Serve) -> None:
     server = serve(MODEL, environment=QUICK)
     with receiving(at_random(seed=5)) as receiver:
@@ -272,6 +274,7 @@ def test_a_target_inside_gets_no_connection(serve: Serve, receiver: WebhookRecei
     assert receiver.connections == 0
 
 
+@pytest.mark.slow
 def test_a_certificate_of_another_name_is_not_trusted(serve: Serve, certificate: Path) -> None:  # noqa: F811
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
@@ -283,6 +286,7 @@ def test_a_certificate_of_another_name_is_not_trusted(serve: Serve, certificate:
         assert receiver.calls == []
 
 
+@pytest.mark.slow
 def test_what_is_owed_at_shutdown_is_sent_by_the_next_server(
     serve: Serve, receiver: WebhookReceiver, tmp_path: Path
 ) -> None:
@@ -327,6 +331,7 @@ def test_a_shutdown_waits_for_calls_that_go_through(serve: Serve) -> None:
     assert not (server.log.parent / ".cog" / "webhooks.sqlite").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_server_owes_its_ends_to_the_next(serve: Serve, receiver: WebhookReceiver, tmp_path: Path) -> None:
     environment = {**QUICK, "COG_STORE": f"sqlite:///{tmp_path}/predictions.sqlite"}
     server = serve(MODEL, environment=environment)

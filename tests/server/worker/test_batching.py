@@ -154,6 +154,7 @@ def test_no_batch_is_larger_than_it_may_be(serve: Serve) -> None:
     assert max(document["output"][2] for document in documents) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("limit", "largest"), [(3, 3), (64, 32)], ids=["below", "above"])
 def test_the_setting_for_concurrency_limits_batches_too(serve: Serve, limit: int, largest: int) -> None:
     server = serve(SOURCE, environment={"COG_MAX_CONCURRENCY": str(limit)})
@@ -392,6 +393,7 @@ def test_files_go_in_and_out_of_a_batch_one_for_each(serve: Serve) -> None:
     assert [_text(document["output"]) for document in documents] == [f"WORD{number}4" for number in range(4)]
 
 
+@pytest.mark.slow
 def test_the_files_of_a_canceled_item_stay_until_its_batch_has_read_them(serve: Serve) -> None:
     server = serve(FILES)
     ids = start_batch(server, [{"file": f"data:,word{number}", "sleep_s": 1.5} for number in range(2)])

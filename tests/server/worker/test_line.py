@@ -134,6 +134,7 @@ def test_a_stuck_one_is_killed_and_those_behind_it_are_not_lost(server: Server) 
     assert [each["output"] for each in others] == ["hello 1", "hello 2"]
 
 
+@pytest.mark.slow
 def test_the_time_limit_counts_from_the_beginning_of_each(serve: Serve) -> None:
     server = serve(SOURCE, environment={"COG_PREDICT_TIMEOUT": "1"})
     found = Waiting(server, {"seconds": 0.7}, {"seconds": 0.7}, {"seconds": 0.7}, {"seconds": 3}).answers()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
@@ -257,14 +258,17 @@ _RUNS = settings(
 )
 
 
+@pytest.mark.slow
 def test_one_slot() -> None:
     _run(Machine)
 
 
+@pytest.mark.slow
 def test_four_slots() -> None:
     _run(MachineOfFour)
 
 
+@pytest.mark.slow
 def test_two_workers() -> None:
     _run(MachineOfTwoWorkers)
 

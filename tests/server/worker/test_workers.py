@@ -140,6 +140,7 @@ ASYNC = """
 """
 
 
+@pytest.mark.slow
 def test_the_least_busy_worker_gets_the_next(serve: Serve) -> None:
     server = serve(ASYNC, environment=TWO)
     began = time.monotonic()
@@ -176,6 +177,7 @@ def test_batches_are_gathered_in_each_worker(serve: Serve) -> None:
 # --- who dies alone
 
 
+@pytest.mark.slow
 def test_a_killed_worker_takes_its_own_prediction_and_no_other(fragile: Server) -> None:
     server = fragile
     ids = hold_both(server, sleep_s=1.5)
@@ -197,6 +199,7 @@ def test_a_killed_worker_takes_its_own_prediction_and_no_other(fragile: Server) 
     assert {int(each["output"][1]) for each in documents} == {each["pid"] for each in after}
 
 
+@pytest.mark.slow
 def test_a_stuck_prediction_that_is_canceled_costs_its_own_worker_only(fragile: Server) -> None:
     server = fragile
     ids = [start(server, do="hold"), start(server, sleep_s=1.5)]
@@ -224,6 +227,7 @@ def test_with_no_worker_left_predictions_wait_for_one(fragile: Server) -> None:
     assert server.http.get("/readyz").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_prediction_whose_worker_ends_before_it_begins_goes_to_the_other(serve: Serve) -> None:
     server = serve(SOURCE, environment={**TWO, "COG_ALLOW_PRIVATE_URLS": "1"})
     (server.log.parent / "slow").touch()
