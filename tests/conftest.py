@@ -80,18 +80,28 @@ def _ask_docker(*arguments: str) -> str | None:
 NEEDS = {"docker": why_not_docker, "lab": why_not_lab, "azurite": why_not_azurite, "browser": why_not_browser}
 
 
+_WHY_NOT = pytest.StashKey[str | None]()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what this machine cannot do, unless it is required; the longest files come first."""
     wants = {mark.name for item in items for mark in item.iter_markers()}
     missing = {name: why_not() for name, why_not in NEEDS.items() if name in wants and name not in REQUIRED}
     for item in items:
-        for name, why in missing.items():
-            if why is not None and item.get_closest_marker(name):
-                item.add_marker(pytest.mark.skip(reason=why))
+        reasons = [why for name, why in missing.items() if why is not None and item.get_closest_marker(name)]
+        item.stash[_WHY_NOT] = reasons[0] if reasons else None
     # None of them is left when the other processes are done.
     items.sort(
         key=lambda item: next((at for at, name in enumerate(LONGEST) if item.nodeid.startswith(name)), len(LONGEST))
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    # Here and not by a mark: all that are skipped for one reason are one line then.
+    why = item.stash[_WHY_NOT]
+    if why is not None:
+        pytest.skip(why)
 
 
 # The engine's tests take turns: they look at what is in it, and they are a load to each other.

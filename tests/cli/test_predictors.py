@@ -131,6 +131,8 @@ def runs(
     runs.close()
 
 
+# On the server they all answer in `make test-fast` too.
+@pytest.mark.slow
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: f"{pair[1]}-{pair[0].name}")
 def test_it_answers(pair: Pair, runs: Runs, interpreters: Interpreters) -> None:
     predictor, environment = pair

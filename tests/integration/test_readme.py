@@ -13,10 +13,13 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY, why_not_docker
+from tests.environments import find_python
 from tests.integration.names import PREFIX, image_name
 from tests.shared import free_port
 
 IMAGE = image_name("readme")
+# What templates/init/cog.yaml asks for.
+PYTHON = "3.12"
 PORT = free_port()
 
 _BLOCK = re.compile(r"(?:<!-- test: (?P<mark>[^>]*) -->\n)?```sh\n(?P<commands>.*?)```", re.S)
@@ -42,9 +45,15 @@ def _marked(block: Block) -> object:
 def test_the_commands_of_readme_work(block: Block, tmp_path: Path) -> None:
     folder = _folder(block, tmp_path)
     commands = _own(block.commands)
-    # Where nothing can be built, as where there is no Docker.
-    engine = {} if why_not_docker() is None else {"DOCKER_HOST": "unix:///nonexistent"}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    engine = {}
+    if why_not_docker() is not None:
+        # Where nothing can be built, as where there is no Docker: with the Python that `cog init` writes, on this machine.
+        engine = {"DOCKER_HOST": "unix:///nonexistent"}
+        python = find_python(PYTHON)
+        if python is None:
+            pytest.skip(f"neither an image nor this machine has Python {PYTHON}")
+        path += f"{os.pathsep}{Path(python).parent}"
 
     answer = subprocess.run(
         ["bash", "-e", "-c", commands],

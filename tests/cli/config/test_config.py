@@ -136,10 +136,10 @@ def test_bad_file_is_refused_naming_the_key_and_the_reason(case: dict[str, Any],
         assert (done.returncode, done.stdout) == (1, "")
         message = done.stderr
     else:
-        started = time.monotonic()
+        started = time.process_time()
         with pytest.raises(CogError) as caught:
             load_config(find_config(project))
-        assert time.monotonic() - started < 1
+        assert time.process_time() - started < 1
         message = caught.value.message
 
     assert case["names"] in message
@@ -374,9 +374,9 @@ REFUSED: list[tuple[str | bytes, str, str]] = [
 
 @pytest.mark.parametrize(("text", "key", "pattern"), REFUSED, ids=range(len(REFUSED)))
 def test_refusal_says_where_which_key_and_why(text: str | bytes, key: str, pattern: str, project: Path) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     error = refusal(project, text)
-    elapsed_s = time.monotonic() - started
+    elapsed_s = time.process_time() - started
 
     matching = [problem for problem in error.problems if re.search(pattern, str(problem))]
     assert matching, error.message
@@ -595,10 +595,11 @@ def test_file_of_another_spelling_is_pointed_out(project: Path) -> None:
     ids=range(9),
 )
 def test_large_wrong_file_is_refused_quickly(text: str, project: Path) -> None:
-    started = time.monotonic()
+    # The processor's time, not the clock's: other tests run beside this one.
+    started = time.process_time()
     error = refusal(project, text)
 
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
     assert len(error.message) < 20_000
 
 

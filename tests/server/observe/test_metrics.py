@@ -227,6 +227,8 @@ def test_a_page_is_there_while_the_model_sets_up_and_then_says_how_long_that_too
         class Predictor(BasePredictor):
             def setup(self) -> None:
                 time.sleep(0.5)
+                while not os.path.exists("seen"):
+                    time.sleep(0.01)
 
             def predict(self) -> str:
                 return ""
@@ -234,6 +236,7 @@ def test_a_page_is_there_while_the_model_sets_up_and_then_says_how_long_that_too
 
     server = serve(slow, ready=False)
     early = scrape(server)
+    (server.log.parent / "seen").touch()
     server.wait_for("READY")
     late = scrape(server)
 
