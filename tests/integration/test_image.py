@@ -372,19 +372,20 @@ def test_exec_hands_stdin_on(project: Callable[..., Path], cog: Cog) -> None:
 def test_the_proxies_of_the_shell_reach_the_steps_and_stay_out_of_the_image(
     project: Callable[..., Path], cog: Cog
 ) -> None:
+    image = image_name("proxy")
     config = 'build:\n  python_version: "3.11"\n  run: [\'%s\']\npredict: "predict.py:Predictor"\n'
     # What needs the network is in the cache by then: the proxy does not exist.
-    assert cog("build", "-t", "cog-test-proxy", folder=project({"cog.yaml": config % "echo"})).returncode == 0
+    assert cog("build", "-t", image, folder=project({"cog.yaml": config % "echo"})).returncode == 0
     folder = project({"cog.yaml": config % 'echo "$HTTPS_PROXY $https_proxy $NO_PROXY $no_proxy" > /proxies'})
     proxies = {"https_proxy": "http://proxy.test:3128", "HTTPS_PROXY": "", "NO_PROXY": "inside.test"}
 
-    built = cog("build", "-t", "cog-test-proxy", folder=folder, environment=proxies)
+    built = cog("build", "-t", image, folder=folder, environment=proxies)
 
     assert built.returncode == 0, built.stderr
-    seen = docker("run", "--rm", "--entrypoint", "cat", "cog-test-proxy", "/proxies")
+    seen = docker("run", "--rm", "--entrypoint", "cat", image, "/proxies")
     assert seen.split() == ["http://proxy.test:3128"] * 2 + ["inside.test"] * 2
     for question in (["inspect"], ["history", "--no-trunc"]):
-        assert ".test:3128" not in docker(*question, "cog-test-proxy")
+        assert ".test:3128" not in docker(*question, image)
 
 
 def _start(*arguments: str, folder: Path) -> subprocess.Popen[str]:
