@@ -70,6 +70,7 @@ class FieldSpec:
     """One named value: an input of the predictor, or a field of an object.
 
     `default` is JSON data and counts only if not `required`. Lengths count characters (str) or items (list).
+    `default_is_unknown`: there is one, which the source alone could not tell.
     """
 
     name: str
@@ -92,6 +93,7 @@ class FieldSpec:
     deprecated: bool = False
     accept: Optional[str] = None
     examples: Optional[Tuple[Any, ...]] = None
+    default_is_unknown: bool = False
 
 
 @dataclass(frozen=True)

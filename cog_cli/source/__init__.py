@@ -1,10 +1,22 @@
 """`read_source`: a predictor's spec from its source text. Nothing of the project is imported or run.
 
-The text is read by a small interpreter of its syntax tree, which makes stand-ins: real typing objects for types, real
-classes without bodies for the project's classes. These go through the reader of live objects (`cog.signature`), so
-that both roads end in one translator. What cannot be known without running the code raises Undecidable, never a guess.
+Names are followed to the statements that bind them, and expressions to values; real typing objects stand for types,
+real classes and functions without bodies for the project's. These go through the reader of live objects
+(`cog.signature`), so that both roads end in one translator. What cannot be known without running the code is
+Undecidable, never a guess: no statement is executed, and a container counts only if nothing that may run changes it.
 
-Taken for granted: importing the module succeeds, and nobody outside of the statements seen changes its objects.
+Taken for granted: importing the module succeeds, and packages do not reach into the project's modules by themselves.
+
+To be read in this order:
+
+1. `values.py`, `budget.py`, `source_file.py`, `reading.py`: what everything is made of.
+2. `names.py`, with `statements.py`: the value of a name at a place.
+3. `expressions.py`, with `operations.py` and `calls.py`: the value of an expression; `vocabulary.py`: what is known
+   without the project.
+4. `definitions.py` and `annotations.py`: stand-ins for functions and classes, and their types.
+5. `modules.py`, with `imports.py`: files, and what they import of each other.
+6. `usage.py`, `escapes.py`: which names' objects may be changed by code that is not followed.
+7. `entry.py`, `old_style.py`: from the stand-in to the spec, and what is told instead.
 """
 
 from __future__ import annotations
@@ -17,20 +29,26 @@ from pathlib import Path
 
 from cog.spec import PredictorSpec, SignatureError
 from cog_cli.source.budget import OutOfSteps
-from cog_cli.source.calls import call
-from cog_cli.source.classes import make_class
-from cog_cli.source.entry import describe_target
+from cog_cli.source.definitions import define
+from cog_cli.source.entry import Gap, Partial, describe_target
 from cog_cli.source.expressions import evaluate
-from cog_cli.source.functions import make_function
 from cog_cli.source.modules import Modules, SourceModule
+from cog_cli.source.names import Names
 from cog_cli.source.old_style import old_style_error
 from cog_cli.source.reading import Reading
 from cog_cli.source.source_file import SourceFile, load_source
-from cog_cli.source.statements import execute
-from cog_cli.source.values import ABSENT, Undecidable, force
+from cog_cli.source.values import ABSENT, Undecidable
 
 
 def read_source(reference: str, root: Path, *, mode: str = "predict") -> PredictorSpec:
+    """As `read_partly`, but whatever is missing is Undecidable."""
+    partial = read_partly(reference, root, mode=mode)
+    for gap in partial.gaps:
+        raise gap.error
+    return partial.spec
+
+
+def read_partly(reference: str, root: Path, *, mode: str = "predict") -> Partial:
     """The spec of `file.py:Name`, or `package.module:Name`, in the project folder `root`.
 
     Raises SignatureError, with file, line and column, if the signature cannot be an API or is not there; Undecidable,
@@ -45,13 +63,13 @@ def read_source(reference: str, root: Path, *, mode: str = "predict") -> Predict
         return _read(Reading(root), place, name, root, mode)
 
 
-def _read(reading: Reading, place: str, name: str, root: Path, mode: str) -> PredictorSpec:
+def _read(reading: Reading, place: str, name: str, root: Path, mode: str) -> Partial:
     try:
         module = _load(reading, place, root)
         old = old_style_error(reading, module, name)
         if old is not None:
             raise old
-        target = force(module.find(name)) if module.binds(name) else module.attribute(name)
+        target = module.attribute(name)
         if target is ABSENT:
             raise SignatureError(
                 f"{module.source.name} has no class or function named {name}; {_names(module)}", file=module.source.name
@@ -81,14 +99,12 @@ def _without_collector() -> Iterator[None]:
 
 
 def _load(reading: Reading, place: str, root: Path) -> SourceModule:
+    names = Names(reading)
+    reading.find = names.find
     reading.evaluate = lambda node, scope: evaluate(reading, node, scope)
-    reading.execute = lambda body, scope: execute(reading, body, scope)
-    reading.call = lambda function, args, kwargs, node, scope: call(reading, function, args, kwargs, node, scope)
-    reading.make_function = lambda node, scope: make_function(reading, node, scope)
-    reading.make_class = lambda node, scope: make_class(reading, node, scope)
+    reading.define = lambda node, scope: define(reading, names, node, scope)
     if not place.endswith(".py"):
         modules = Modules(reading, [root])
-        reading.import_name = modules.import_name
         found = modules.find_file(place)
         if found is ABSENT:
             raise SignatureError(
@@ -103,7 +119,6 @@ def _load(reading: Reading, place: str, root: Path) -> SourceModule:
     source = load_source(path, Path(place).as_posix())
     own = [path.parent, root]
     modules = Modules(reading, [*_added(source, root, "insert"), *own, *_added(source, root, "append")])
-    reading.import_name = modules.import_name
     return modules.add(path, source, path.stem)
 
 
@@ -125,4 +140,4 @@ def _names(module: SourceModule) -> str:
     return f"it has {', '.join(names)}" if names else "it has none"
 
 
-__all__ = ["Undecidable", "read_source"]
+__all__ = ["Gap", "Partial", "Undecidable", "read_partly", "read_source"]

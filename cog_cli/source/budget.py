@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-MAX_STEPS = 400_000
-MAX_PIECE_STEPS = 150_000
-# Deepest nesting of expressions, statements and calls together; each level costs about five Python frames.
-MAX_DEPTH = 80
+MAX_STEPS = 1_000_000
+# Deepest nesting of expressions and names together; each level costs up to ten Python frames.
+MAX_DEPTH = 60
 # Characters of a text, items of a container.
 MAX_SIZE = 200_000
 MAX_BITS = 20_000
 
 
 class OutOfSteps(Exception):
-    """A top-level statement costs too much; all that it binds is unknown."""
+    """The reading costs too much; nothing more is evaluated."""
 
 
 class TooMuch(Exception):
@@ -23,22 +19,16 @@ class TooMuch(Exception):
 
 
 class Budget:
-    """Steps spent so far, the limit that holds at the moment, and the present depth."""
+    """Steps spent so far, and the present depth."""
 
     def __init__(self) -> None:
         self.steps = 0
-        self.limit = MAX_STEPS
         self.depth = 0
-
-    @property
-    def is_spent(self) -> bool:
-        """Whether nothing more can be evaluated at all."""
-        return self.steps > MAX_STEPS
 
     def spend(self, steps: int = 1) -> None:
         """Count `steps` of about a microsecond. Raises OutOfSteps."""
         self.steps += steps
-        if self.steps > self.limit:
+        if self.steps > MAX_STEPS:
             raise OutOfSteps("it takes too many steps to evaluate")
 
     def check_size(self, size: float) -> None:
@@ -52,12 +42,3 @@ class Budget:
         if self.depth >= MAX_DEPTH:
             raise TooMuch("it is nested too deeply to evaluate")
         self.depth += 1
-
-    @contextmanager
-    def piece(self) -> Iterator[None]:
-        """Give one top-level statement its own share, so that a costly one does not starve the rest."""
-        before, self.limit = self.limit, min(MAX_STEPS, self.steps + MAX_PIECE_STEPS)
-        try:
-            yield
-        finally:
-            self.limit = before

@@ -3,55 +3,43 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+import types
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import is_dataclass
+from enum import EnumMeta
 from typing import Any
 
-from cog_cli.source.attributes import attribute
-from cog_cli.source.binding import bind_target, either
 from cog_cli.source.budget import OutOfSteps, TooMuch
-from cog_cli.source.comprehensions import dict_comprehension, generator, list_comprehension, set_comprehension
-from cog_cli.source.effects import taint_effects
-from cog_cli.source.methods import call_method, has_methods
+from cog_cli.source.calls import Thunk, call, call_method
+from cog_cli.source.names import either
 from cog_cli.source.operations import (
-    check_format,
     compare,
+    format_value,
     hashable_key,
     index,
     iterate,
-    need_itself_known,
     need_known,
-    need_plain,
     operate,
     truth,
     unary,
 )
-from cog_cli.source.reading import Reading
-from cog_cli.source.scope import Scope
-from cog_cli.source.values import ABSENT, Blocked, GiveUp, StandInCalled, Stream, Unknown, Unsure, force
+from cog_cli.source.reading import Reading, Scope
+from cog_cli.source.values import ABSENT, Blocked, KnownModule, StandInCalled, Unknown, Unsure
+from cog_cli.source.vocabulary import describe_member, find_known, package_value
 
 
 def evaluate(reading: Reading, node: ast.expr, scope: Scope) -> Any:
-    """The value of `node` in `scope`. Raises OutOfSteps, GiveUp and RecursionError only."""
+    """The value of `node` in `scope`. Raises OutOfSteps and RecursionError only."""
     reading.budget.spend()
-    begin = len(reading.operands)
-    value = _value(reading, node, scope)
-    if isinstance(value, Unknown) and not isinstance(node, ast.Name):
-        # Whatever it is, it may be or hold any of the things it is made of.
-        value = value.with_aliases(reading.operands[begin:])
-    del reading.operands[begin:]
-    reading.operands.append(value)
-    return value
-
-
-def _value(reading: Reading, node: ast.expr, scope: Scope) -> Any:
     rule = _RULES.get(type(node))
-    if rule is None:
-        return taint_effects(reading, node, scope, reading.unknown(f"`{_show(node)}` is not evaluated", node, scope))
     try:
         reading.budget.enter()
     except TooMuch as error:
-        return taint_effects(reading, node, scope, reading.unknown(str(error), node, scope))
+        return reading.unknown(str(error), node, scope)
     try:
+        if rule is None:
+            raise Unsure(f"`{_show(node)}` is not evaluated")
         return rule(reading, node, scope)
     except Blocked as error:
         return error.unknown
@@ -59,7 +47,7 @@ def _value(reading: Reading, node: ast.expr, scope: Scope) -> Any:
         return reading.unknown(str(error), node, scope)
     except StandInCalled:
         return reading.unknown(f"`{_show(node)}` runs code of the project", node, scope)
-    except (OutOfSteps, GiveUp, RecursionError):
+    except (OutOfSteps, RecursionError):
         raise
     except Exception as error:
         # What Python itself says about the operation. Not the user's error for sure: stand-ins know less than objects.
@@ -68,61 +56,58 @@ def _value(reading: Reading, node: ast.expr, scope: Scope) -> Any:
         reading.budget.depth -= 1
 
 
-def arguments(reading: Reading, node: ast.Call, scope: Scope) -> tuple[list[Any], dict[str, Any], Unknown | None]:
-    """The arguments of a call, and what is unknown about their number or names."""
-    args: list[Any] = []
-    kwargs: dict[str, Any] = {}
-    unknown: Unknown | None = None
-    for item in node.args:
-        if isinstance(item, ast.GeneratorExp):
-            args.append(generator(reading, item, scope))
-        elif isinstance(item, ast.Starred):
-            value = evaluate(reading, item.value, scope)
-            try:
-                args.extend(iterate(reading, value))
-            except (Blocked, Unsure) as error:
-                unknown = error.unknown if isinstance(error, Blocked) else reading.unknown(str(error), item, scope)
-                args.append(value)
-        else:
-            args.append(evaluate(reading, item, scope))
-    for word in node.keywords:
-        value = evaluate(reading, word.value, scope)
-        if word.arg is not None:
-            kwargs[word.arg] = value
-        elif type(value) is dict and reading.taint_of(value) is None and all(type(key) is str for key in value):
-            kwargs.update(value)
-        else:
-            unknown = value if isinstance(value, Unknown) else reading.unknown("`**` of this is unknown", word, scope)
-            args.append(value)
-    return args, kwargs, unknown
-
-
-def _constant(reading: Reading, node: ast.Constant, scope: Scope) -> Any:
-    return node.value
+def _known(reading: Reading, node: ast.expr, scope: Scope) -> Any:
+    """The value of `node`, though what it holds may be unknown. Raises Blocked."""
+    value = evaluate(reading, node, scope)
+    if isinstance(value, Unknown):
+        raise Blocked(value)
+    return value
 
 
 def _name(reading: Reading, node: ast.Name, scope: Scope) -> Any:
-    value = force(scope.find(node.id))
-    if value is ABSENT:
-        return reading.failure(f"{node.id} is not defined", node, scope)
-    return reading.taint_of(value) or value
+    value = reading.find(node.id, scope)
+    return reading.failure(f"{node.id} is not defined", node, scope) if value is ABSENT else value
 
 
 def _attribute(reading: Reading, node: ast.Attribute, scope: Scope) -> Any:
-    value = attribute(reading, evaluate(reading, node.value, scope), node.attr, node, scope)
-    return reading.taint_of(value) or value
+    value = evaluate(reading, node.value, scope)
+    name, place = node.attr, scope.module.place(node)
+    if isinstance(value, Unknown):
+        return describe_member(value, name, place)
+    if isinstance(value, KnownModule):
+        found = find_known(value.path, name)
+        return package_value(f"{value.path}.{name}", place) if found is ABSENT else found
+    if hasattr(value, "binders"):  # a module of the project
+        found = value.attribute(name, scope.module)
+        return reading.failure(f"{value.source.name} has no `{name}`", node, scope) if found is ABSENT else found
+    is_enum = isinstance(value, EnumMeta)
+    if name.startswith("__") and name not in ("__name__", "__members__"):
+        raise Unsure(f"`{name}` is not evaluated")
+    if reading.class_record(value) is not None or is_enum:
+        found = getattr(value, name)
+        if isinstance(found, (property, types.MemberDescriptorType, types.GetSetDescriptorType)):
+            raise Unsure(f"`{value.__name__}.{name}` is not a value")
+        return found
+    if isinstance(type(value), EnumMeta) and name in ("value", "name"):
+        return getattr(value, name)
+    fields = getattr(value, "_fields", ()) or (value.__dataclass_fields__ if is_dataclass(value) else ())
+    if name in fields and not isinstance(value, type):
+        return scope.module.trusted(name, getattr(value, name), node)
+    raise Unsure(f"`.{name}` of a {type(value).__name__} is not known")
 
 
 def _subscript(reading: Reading, node: ast.Subscript, scope: Scope) -> Any:
-    value = evaluate(reading, node.value, scope)
-    key = evaluate(reading, node.slice, scope)
-    result = index(reading, need_itself_known(reading, value), need_known(reading, key))
-    return reading.taint_of(result) or result
+    return index(
+        reading.budget,
+        _known(reading, node.value, scope),
+        need_known(reading.budget, evaluate(reading, node.slice, scope)),
+    )
 
 
 def _slice(reading: Reading, node: ast.Slice, scope: Scope) -> Any:
-    parts = [None if part is None else evaluate(reading, part, scope) for part in (node.lower, node.upper, node.step)]
-    return slice(*parts)
+    return slice(
+        *(None if part is None else _known(reading, part, scope) for part in (node.lower, node.upper, node.step))
+    )
 
 
 def _binary(reading: Reading, node: ast.BinOp, scope: Scope) -> Any:
@@ -130,174 +115,157 @@ def _binary(reading: Reading, node: ast.BinOp, scope: Scope) -> Any:
     chain = [node]
     while isinstance(chain[-1].left, ast.BinOp):
         chain.append(chain[-1].left)
-    chain.reverse()
-    value = evaluate(reading, chain[0].left, scope)
-    for part, right in [(part, evaluate(reading, part.right, scope)) for part in chain]:
-        need_itself_known(reading, value)
-        need_itself_known(reading, right)
-        if isinstance(part.op, ast.Mod):
-            need_known(reading, right)
-        value = operate(reading, part.op, value, right)
+    value = _known(reading, chain[-1].left, scope)
+    for part in reversed(chain):
+        value = operate(reading.budget, part.op, value, _known(reading, part.right, scope))
     return value
-
-
-def _unary(reading: Reading, node: ast.UnaryOp, scope: Scope) -> Any:
-    return unary(node.op, need_itself_known(reading, evaluate(reading, node.operand, scope)))
 
 
 def _boolean(reading: Reading, node: ast.BoolOp, scope: Scope) -> Any:
     value: Any = None
-    for position, part in enumerate(node.values):
-        value = evaluate(reading, part, scope)
-        if position == len(node.values) - 1:
+    for part in node.values:
+        value = _known(reading, part, scope)
+        if part is not node.values[-1] and truth(value) == isinstance(node.op, ast.Or):
             break
-        try:
-            decided = truth(need_itself_known(reading, value)) == isinstance(node.op, ast.Or)
-        except (Blocked, Unsure):
-            for rest in node.values[position + 1 :]:
-                _under_condition(reading, rest, scope)
-            raise
-        if decided:
-            break
-    return value
-
-
-def _under_condition(reading: Reading, node: ast.expr, scope: Scope) -> Any:
-    """Evaluate what may or may not run, for its effects."""
-    before = dict(scope.names)
-    with reading.maybe(scope):
-        value = evaluate(reading, node, scope)
-    for name, bound in scope.names.items():
-        if before.get(name, ABSENT) is not bound:
-            cause = reading.unknown(f"`{name}` is bound under a condition", node, scope)
-            scope.names[name] = cause.with_aliases([before.get(name), bound])
     return value
 
 
 def _compare(reading: Reading, node: ast.Compare, scope: Scope) -> Any:
-    left = evaluate(reading, node.left, scope)
+    left = _known(reading, node.left, scope)
     for kind, part in zip(node.ops, node.comparators, strict=True):
-        right = evaluate(reading, part, scope)
-        if isinstance(kind, (ast.Is, ast.IsNot)):
-            holds = compare(reading, kind, need_itself_known(reading, left), need_itself_known(reading, right))
-        else:
-            holds = compare(reading, kind, need_known(reading, left), need_known(reading, right))
-        if not holds:
+        right = _known(reading, part, scope)
+        if not compare(reading.budget, kind, left, right):
             return False
         left = right
     return True
 
 
 def _conditional(reading: Reading, node: ast.IfExp, scope: Scope) -> Any:
+    test = evaluate(reading, node.test, scope)
     try:
-        test = truth(need_itself_known(reading, evaluate(reading, node.test, scope)))
-    except (Blocked, Unsure):
-        value = either(reading, [_under_condition(reading, part, scope) for part in (node.body, node.orelse)])
-        if value is ABSENT:
-            raise
-        return value
-    return evaluate(reading, node.body if test else node.orelse, scope)
+        if not isinstance(test, Unknown):
+            return evaluate(reading, node.body if truth(test) else node.orelse, scope)
+        cause = test
+    except Unsure as error:
+        cause = reading.unknown(str(error), node.test, scope)
+    values = [evaluate(reading, part, scope) for part in (node.body, node.orelse)]
+    found = either(reading, values, cause.reason, node, scope)
+    return Unknown(cause.reason, cause.place, options=found.options) if isinstance(found, Unknown) else found
 
 
 def _text(reading: Reading, node: ast.JoinedStr, scope: Scope) -> str:
-    values = [evaluate(reading, part, scope) for part in node.values]
-    parts: list[str] = [need_known(reading, value) for value in values]
+    parts: list[str] = [_known(reading, part, scope) for part in node.values]
     reading.budget.check_size(sum(len(part) for part in parts))
     return "".join(parts)
 
 
 def _formatted(reading: Reading, node: ast.FormattedValue, scope: Scope) -> str:
-    value = need_known(reading, evaluate(reading, node.value, scope))
-    spec = need_known(reading, evaluate(reading, node.format_spec, scope)) if node.format_spec is not None else ""
-    check_format(spec)
-    need_plain(reading, value)
-    convert: dict[int, Callable[[Any], str]] = {ord("r"): repr, ord("s"): str, ord("a"): ascii}
-    return format(convert[node.conversion](value) if node.conversion in convert else value, spec)
+    spec = _known(reading, node.format_spec, scope) if node.format_spec is not None else ""
+    return format_value(reading.budget, evaluate(reading, node.value, scope), node.conversion, spec)
 
 
-def _elements(reading: Reading, nodes: list[ast.expr], scope: Scope) -> list[Any]:
-    values = [evaluate(reading, node.value if isinstance(node, ast.Starred) else node, scope) for node in nodes]
-    items: list[Any] = []
-    for node, value in zip(nodes, values, strict=True):
+def _elements(reading: Reading, nodes: Sequence[ast.expr], scope: Scope) -> Iterator[Any]:
+    for node in nodes:
         if isinstance(node, ast.Starred):
-            items.extend(iterate(reading, value))
+            yield from iterate(reading.budget, evaluate(reading, node.value, scope))
+        elif isinstance(node, ast.GeneratorExp):
+            raise Unsure("an iterator that is kept is not followed")
         else:
-            items.append(_kept(reading, value, node, scope))
-    return items
+            yield evaluate(reading, node, scope)
 
 
-def _kept(reading: Reading, value: Any, node: ast.AST, scope: Scope) -> Any:
-    if isinstance(value, Stream):
-        return reading.unknown("an iterator that is kept is not followed", node, scope)
-    return value
-
-
-def _list(reading: Reading, node: ast.List, scope: Scope) -> list[Any]:
-    return _elements(reading, node.elts, scope)
-
-
-def _tuple(reading: Reading, node: ast.Tuple, scope: Scope) -> tuple[Any, ...]:
-    return tuple(_elements(reading, node.elts, scope))
-
-
-def _set(reading: Reading, node: ast.Set, scope: Scope) -> set[Any]:
-    items = _elements(reading, node.elts, scope)
-    return {hashable_key(reading, item) for item in items}
+def _set(reading: Reading, items: Iterable[Any]) -> set[Any]:
+    return {hashable_key(reading.budget, item) for item in items}
 
 
 def _dict(reading: Reading, node: ast.Dict, scope: Scope) -> dict[Any, Any]:
-    pairs = [
-        (key is None or evaluate(reading, key, scope), evaluate(reading, item, scope))
-        for key, item in zip(node.keys, node.values, strict=True)
-    ]
     result: dict[Any, Any] = {}
-    for node_key, (key, value) in zip(node.keys, pairs, strict=True):
-        if node_key is not None:
-            result[hashable_key(reading, key)] = _kept(reading, value, node_key, scope)
-        elif isinstance(need_itself_known(reading, value), dict):
-            result.update(value)
+    for key, item in zip(node.keys, node.values, strict=True):
+        if key is not None:
+            result[hashable_key(reading.budget, evaluate(reading, key, scope))] = evaluate(reading, item, scope)
         else:
-            raise Unsure("`**` of this is not known")
+            value = _known(reading, item, scope)
+            if not isinstance(value, dict):
+                raise Unsure("`**` of this is not known")
+            result.update(value)
     return result
 
 
-def _walrus(reading: Reading, node: ast.NamedExpr, scope: Scope) -> Any:
-    value = evaluate(reading, node.value, scope)
-    if scope.parent is not None:
-        raise GiveUp(reading.unknown("`:=` is not followed here", node, scope))
-    bind_target(reading, node.target, value, scope)
-    return value
+def _loop(reading: Reading, parts: list[ast.comprehension], scope: Scope, names: dict[str, Any]) -> Iterator[Scope]:
+    """The scopes in which the element of a comprehension is evaluated, one for each time."""
+    inner = scope.inner(names)
+    if not parts:
+        yield inner
+        return
+    part = parts[0]
+    if part.is_async:
+        raise Unsure("an asynchronous comprehension is not evaluated")
+    for item in _all_of(reading, part.iter, inner if names else scope):
+        reading.budget.spend()
+        bound = {**names, **_unpack(part.target, item, reading)}
+        tests = (truth(_known(reading, test, scope.inner(bound))) for test in part.ifs)
+        if all(tests):
+            yield from _loop(reading, parts[1:], scope, bound)
+
+
+def _unpack(target: ast.expr, item: Any, reading: Reading) -> dict[str, Any]:
+    if isinstance(target, ast.Name):
+        return {target.id: item}
+    if not isinstance(target, (ast.Tuple, ast.List)):
+        raise Unsure("this loop is not followed")
+    items = iterate(reading.budget, item)
+    if len(items) != len(target.elts):
+        raise Unsure("how the items are unpacked is not followed")
+    names: dict[str, Any] = {}
+    for part, value in zip(target.elts, items, strict=True):
+        names.update(_unpack(part, value, reading))
+    return names
+
+
+def _items(reading: Reading, node: ast.ListComp | ast.SetComp | ast.GeneratorExp, scope: Scope) -> list[Any]:
+    items: list[Any] = []
+    for inner in _loop(reading, node.generators, scope, {}):
+        items.append(evaluate(reading, node.elt, inner))
+        reading.budget.check_size(len(items))
+    return items
+
+
+def _dict_of(reading: Reading, node: ast.DictComp, scope: Scope) -> dict[Any, Any]:
+    scopes = _loop(reading, node.generators, scope, {})
+    pairs = ((evaluate(reading, node.key, inner), evaluate(reading, node.value, inner)) for inner in scopes)
+    return {hashable_key(reading.budget, key): value for key, value in pairs}
+
+
+def _all_of(reading: Reading, node: ast.expr, scope: Scope) -> list[Any]:
+    """The items of what is used up at once, so that it may be a generator. Raises Blocked or Unsure."""
+    if isinstance(node, ast.GeneratorExp):
+        return _items(reading, node, scope)
+    return iterate(reading.budget, evaluate(reading, node, scope))
 
 
 def _call(reading: Reading, node: ast.Call, scope: Scope) -> Any:
-    receiver: Any = ABSENT
-    if not isinstance(node.func, ast.Attribute):
-        function = evaluate(reading, node.func, scope)
-    else:
+    is_iterator = len(node.args) == 1 and isinstance(node.args[0], ast.GeneratorExp)
+    args = [_all_of(reading, node.args[0], scope)] if is_iterator else list(_elements(reading, node.args, scope))
+    kwargs: dict[str, Any] = {}
+    for word in node.keywords:
+        value = evaluate(reading, word.value, scope)
+        if word.arg is not None:
+            kwargs[word.arg] = value
+        elif type(value) is dict and all(type(key) is str for key in value):
+            kwargs.update(value)
+        else:
+            raise Blocked(value) if isinstance(value, Unknown) else Unsure("`**` of this is not known")
+    if isinstance(node.func, ast.Attribute):
         receiver = evaluate(reading, node.func.value, scope)
-        function = None if has_methods(receiver) else _method(reading, receiver, node.func, scope)
-    args, kwargs, unknown = arguments(reading, node, scope)
-    if unknown is not None:
-        reading.taint([receiver, function, *args, *kwargs.values()], unknown)
-        return unknown
-    if isinstance(node.func, ast.Attribute) and has_methods(receiver):
-        need_itself_known(reading, receiver)
-        return call_method(reading, receiver, node.func.attr, args, kwargs, scope.module.place(node))
-    return reading.call(function, args, kwargs, node, scope)
+        if type(receiver) in (str, list, tuple, dict, OrderedDict):
+            return call_method(reading.budget, receiver, node.func.attr, args, kwargs)
+    return call(reading, evaluate(reading, node.func, scope), args, kwargs, node, scope)
 
 
-def _method(reading: Reading, receiver: Any, node: ast.Attribute, scope: Scope) -> Any:
-    """What is called by `receiver.name(...)`; never raises, for the arguments must be looked at in any case."""
-    try:
-        found = attribute(reading, receiver, node.attr, node, scope)
-        found = reading.taint_of(found) or found
-    except (Unsure, Blocked, AttributeError) as error:
-        found = reading.unknown(str(error), node, scope)
-    return found.with_aliases([receiver]) if isinstance(found, Unknown) else found
-
-
-def _lambda(reading: Reading, node: ast.Lambda, scope: Scope) -> Any:
-    return reading.make_function(node, scope)
+def _lambda(reading: Reading, node: ast.Lambda, scope: Scope) -> Thunk:
+    if ast.unparse(node.args):
+        raise Unsure("a lambda with parameters is not followed")
+    return Thunk(lambda: evaluate(reading, node.body, scope.module.scope))
 
 
 def _show(node: ast.AST) -> str:
@@ -309,26 +277,25 @@ def _show(node: ast.AST) -> str:
 
 
 _RULES: dict[type, Callable[[Reading, Any, Scope], Any]] = {
-    ast.Constant: _constant,
+    ast.Constant: lambda reading, node, scope: node.value,
     ast.Name: _name,
     ast.Attribute: _attribute,
     ast.Subscript: _subscript,
     ast.Slice: _slice,
     ast.BinOp: _binary,
-    ast.UnaryOp: _unary,
+    ast.UnaryOp: lambda reading, node, scope: unary(node.op, _known(reading, node.operand, scope)),
     ast.BoolOp: _boolean,
     ast.Compare: _compare,
     ast.IfExp: _conditional,
     ast.JoinedStr: _text,
     ast.FormattedValue: _formatted,
-    ast.List: _list,
-    ast.Tuple: _tuple,
-    ast.Set: _set,
+    ast.List: lambda reading, node, scope: list(_elements(reading, node.elts, scope)),
+    ast.Tuple: lambda reading, node, scope: tuple(_elements(reading, node.elts, scope)),
+    ast.Set: lambda reading, node, scope: _set(reading, _elements(reading, node.elts, scope)),
     ast.Dict: _dict,
-    ast.ListComp: list_comprehension,
-    ast.SetComp: set_comprehension,
-    ast.DictComp: dict_comprehension,
-    ast.Lambda: _lambda,
-    ast.NamedExpr: _walrus,
+    ast.ListComp: _items,
+    ast.SetComp: lambda reading, node, scope: _set(reading, _items(reading, node, scope)),
+    ast.DictComp: _dict_of,
     ast.Call: _call,
+    ast.Lambda: _lambda,
 }

@@ -1,189 +1,132 @@
-"""`SourceModule`: a module of the project, read name by name; `Modules` finds them and resolves imports."""
+"""`SourceModule`: a module of the project; `Modules` finds them, resolves imports and knows which reach which."""
 
 from __future__ import annotations
 
 import ast
 import builtins
-import heapq
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from cog.spec import SignatureError
-from cog_cli.source.budget import OutOfSteps, TooMuch
-from cog_cli.source.effects import abandon
-from cog_cli.source.packages import package_value
-from cog_cli.source.reading import Reading
-from cog_cli.source.scope import Scope
-from cog_cli.source.slicing import STAR, Pieces
+from cog_cli.source.escapes import Escapes, find_escapes
+from cog_cli.source.imports import ImportGraph
+from cog_cli.source.operations import equal
+from cog_cli.source.reading import Reading, Scope
 from cog_cli.source.source_file import SourceFile, load_source
-from cog_cli.source.values import ABSENT, GiveUp, KnownModule, LazyImport, Place, Unknown, force
-from cog_cli.source.vocabulary import find_known, is_known_module, star_names
+from cog_cli.source.statements import find_binders
+from cog_cli.source.usage import TRUSTED, Region, Surroundings, collect_regions
+from cog_cli.source.values import ABSENT, KnownModule, Place, Unknown
+from cog_cli.source.vocabulary import find_known, is_known_module, is_known_object, package_value, star_names
 
 MAX_MODULES = 200
 
 
 class SourceModule:
-    """One file of the project. Its statements are evaluated as far as the names asked of it need."""
+    """One file of the project. `package` is None for a file of its own, where relative imports fail."""
 
     def __init__(
-        self, modules: Modules, source: SourceFile, name: str, *, package: str | None, is_package: bool
+        self, modules: Modules, source: SourceFile, name: str, path: Path, *, package: str | None, is_package: bool
     ) -> None:
         self.modules = modules
         self.source = source
         self.name = name
-        self.package = package  # None: imported as a file of its own, where relative imports fail
+        self.path = path
+        self.package = package
         self.is_package = is_package
-        self.scope = Scope(self)
+        self.scope = Scope(self, body=tuple(source.tree.body), position=len(source.tree.body))
         self.has_lazy_annotations = source.has_future_annotations
-        self.pieces = Pieces(
-            source.tree,
-            lazy_annotations=self.has_lazy_annotations,
-            is_project_import=self._is_project_import,
-            spend=modules.reading.budget.spend,
-        )
-        self._pending: list[int] = []  # a heap
-        self._begun: set[int] = set()
-        self._position: int | None = None
-        self._covered: set[str] = set()
+        self.binders = find_binders(source.tree.body, modules.reading.budget.spend)
+        self.function_names, self.class_names = _defined_names(source.tree, modules.reading.budget.spend)
+        self._regions: tuple[Surroundings, list[Region]] | None = None
         self._searching: set[str] = set()
-        # (index of the statement, module or Unknown): what may have bound names without writing them.
-        self._stars: list[tuple[int, Any]] = []
+        self._escapes: Escapes | None = None
 
     def place(self, node: ast.AST | None) -> Place:
         """Where `node` stands."""
         return self.source.place(node)
 
     def binds(self, name: str) -> bool:
-        """Whether some top-level statement binds `name`, before or after this point."""
-        return name in self.pieces.binders
+        """Whether some top-level statement binds `name`."""
+        return name in self.binders
 
-    def find(self, name: str) -> Any:
-        """The value of a module-level name or builtin as it is at this point, ABSENT if there is none."""
-        self._read(name)
-        position = len(self.pieces.all) if self._position is None else self._position
-        for index, star in reversed(self._stars):
-            if index < len(self.pieces.all) and index <= self.pieces.last_binder(name, position):
-                break
-            found = self._star_member(star, name)
-            if found is not ABSENT:
-                return found
-        if name in self.scope.names:
-            return self.scope.names[name]
-        if name.startswith("__") and name not in ("__import__", "__debug__"):
-            return Unknown(f"`{name}` is known only where the model runs", Place(self.source.name))
-        return vars(builtins).get(name, ABSENT)
+    def trusted(self, name: str, value: Any, place: ast.AST | None) -> Any:
+        """`value`, bound to `name` here; Unknown if code that is not followed may have changed it."""
+        if self._escapes is None:
+            self._escapes = self.modules.escapes_of(self)
+        return self._escapes.trusted(self.modules.reading, name, value, self.place(place))
 
-    def rebind(self, name: str, value: Any) -> None:
-        """Bind a module-level name from inside a function; under a condition its value is unknown from then on."""
-        self._read(name)  # what bound it before must not run after this
-        reading = self.modules.reading
-        if reading.uncertain and not (reading.forks and reading.forks[-1] is self.scope):
-            value = Unknown(f"`{name}` is bound under a condition", self.place(None))
-        self.scope.names[name] = value
+    def regions(self, around: Surroundings) -> list[Region]:
+        """What the code here may do, by its form."""
+        if self._regions is None or self._regions[0] != around:
+            self._regions = around, collect_regions(self.source.tree, around, self.is_known)
+        return self._regions[1]
 
-    def distrust(self, cause: Unknown) -> list[Any]:
-        """Take every name for unknown from now on; gives what they named, for that may be changed too."""
-        known = list(self.scope.names.values())
-        self._stars.append((len(self.pieces.all), cause))
-        return known
+    def attribute(self, name: str, importer: Any = None) -> Any:
+        """`module.name` once the module is imported, ABSENT if there is none. Names that `importer` sees in a circle
+        of imports are known only if they are bound once.
+        """
+        if name in self._searching:  # modules that import * of each other
+            return ABSENT
+        self._searching.add(name)
+        try:
+            return self._attribute(name, importer)
+        finally:
+            self._searching.discard(name)
 
-    def attribute(self, name: str) -> Any:
-        """`module.name`, or what `from module import name` binds; ABSENT if there is none."""
-        found = force(self.find(name))
-        if found is not ABSENT and (name in self.scope.names or not hasattr(builtins, name)):
+    def _attribute(self, name: str, importer: Any) -> Any:
+        statements = self.binders.get(name, [])
+        if len(statements) > 1 and importer is not None and self.modules.graph.reaches(self.path, importer.path):
+            return Unknown(
+                f"{self.source.name} is imported in a circle", self.place(self.source.tree.body[statements[0]])
+            )
+        found = self.modules.reading.find(name, self.scope) if statements or "*" in self.binders else ABSENT
+        if found is not ABSENT and (statements or not hasattr(builtins, name)):
             return found
         if self.is_package:
             found = self.modules.find_file(f"{self.name}.{name}")
             if found is not ABSENT:
                 return found
-        if "__getattr__" in self.pieces.binders:
+        if self.binds("__getattr__"):
             return Unknown(f"{self.source.name} computes its names in __getattr__", Place(self.source.name))
         return ABSENT
 
-    def starred(self, name: str) -> Any:
+    def starred(self, name: str, importer: Any) -> Any:
         """What `from module import *` binds to `name`, ABSENT if it does not."""
-        if name in self._searching:  # modules that import * of each other
-            return ABSENT
-        self._searching.add(name)
-        try:
-            return self._starred(name)
-        finally:
-            self._searching.discard(name)
-
-    def _starred(self, name: str) -> Any:
-        if "__all__" not in self.pieces.binders:
-            return ABSENT if name.startswith("_") else self.attribute(name)
-        listed = self.attribute("__all__")
-        unknown = self.modules.reading.find_unknown(listed)
-        if unknown is not None or not isinstance(listed, (list, tuple)):
-            found = self.attribute(name)
+        if not self.binds("__all__"):
+            return ABSENT if name.startswith("_") else self.attribute(name, importer)
+        listed = self.attribute("__all__", importer)
+        if not isinstance(listed, (list, tuple)) or any(isinstance(item, Unknown) for item in listed):
+            found = self.attribute(name, importer)
             return found if found is ABSENT else Unknown(f"__all__ of {self.name} is not known", self.place(None))
-        return self.attribute(name) if name in listed else ABSENT
+        return self.attribute(name, importer) if name in listed else ABSENT
 
-    def _star_member(self, star: Any, name: str) -> Any:
-        if isinstance(star, SourceModule):
-            return star.starred(name)
-        if isinstance(star, KnownModule):
-            return find_known(star.path, name) if name in star_names(star.path) else ABSENT
-        # No package replaces the builtin types; some replace `min` or `open`.
-        return ABSENT if isinstance(vars(builtins).get(name), type) else star
+    def is_known(self, dotted: str) -> bool:
+        """Whether a dotted name here is a builtin, or an object of a known module."""
+        root, _, rest = dotted.partition(".")
+        if not self.binds(root):
+            return not rest and hasattr(builtins, root)
+        found = []
+        for node in (self.source.tree.body[number] for number in self.binders[root]):
+            if not isinstance(node, (ast.Import, ast.ImportFrom)) or getattr(node, "level", None):
+                return False
+            origin = next((item.name for item in node.names if (item.asname or item.name) == root), root)
+            found.append(f"{node.module}.{origin}" if isinstance(node, ast.ImportFrom) else origin)
+        return all(is_known_object(f"{origin}.{rest}".rstrip(".")) for origin in found)
 
-    def _read(self, name: str) -> None:
-        if name in self._covered or not (name in self.pieces.binders or STAR in self.pieces.binders):
-            return
-        for index in self.pieces.concerning(name, self._covered) - self._begun:
-            self._begun.add(index)
-            heapq.heappush(self._pending, index)
-        self._run(self._position if self._position is not None else len(self.pieces.all))
 
-    def _run(self, until: int) -> None:
-        """Run the statements before `until` that are due, in their order; others wait for the run that is under way."""
-        reading = self.modules.reading
-        uncertain, reading.uncertain = reading.uncertain, 0
-        forks, reading.forks = reading.forks, []
-        before = self._position
-        try:
-            while self._pending and self._pending[0] < until:
-                index = heapq.heappop(self._pending)
-                self._position = index
-                self._run_piece(index)
-        finally:
-            self._position = before
-            reading.uncertain, reading.forks = uncertain, forks
-
-    def _run_piece(self, index: int) -> None:
-        node = self.pieces.all[index].node
-        reading = self.modules.reading
-        try:
-            if isinstance(node, ast.ImportFrom) and node.names[0].name == STAR:
-                self._import_star(index, node)
-                return
-            with reading.budget.piece():
-                reading.execute([node], self.scope)
-        except (OutOfSteps, TooMuch, GiveUp) as error:
-            if reading.budget.is_spent:
-                raise
-            cause = Unknown(f"{error}", self.place(node))
-            try:
-                abandon(reading, node, self.scope, cause)
-            except OutOfSteps:
-                self.scope.names.update(dict.fromkeys(self.pieces.all[index].names.stores - {STAR}, cause))
-                self._stars.append((index, cause))
-        if self.pieces.is_dynamic(index):
-            cause = Unknown("exec(), eval() or globals() may bind any name", self.place(node))
-            self._stars.append((index, cause))
-
-    def _import_star(self, index: int, node: ast.ImportFrom) -> None:
-        module = self.modules.resolve_module(node, self)
-        if not isinstance(module, (SourceModule, KnownModule)):
-            module = Unknown(f"`{ast.unparse(node)}` may bind any name", self.place(node))
-        self._stars.append((index, module))
-
-    def _is_project_import(self, node: ast.stmt) -> bool:
-        if isinstance(node, ast.ImportFrom):
-            return bool(node.level) or self.modules.has_file(node.module or "")
-        return isinstance(node, ast.Import) and self.modules.has_file(node.names[0].name)
+def _defined_names(tree: ast.Module, spend: Callable[[int], None]) -> tuple[set[str], set[str]]:
+    """The names of all functions, and of all classes, at any depth."""
+    names: dict[bool, set[str]] = {False: set(), True: set()}
+    stack: list[ast.AST] = [tree]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names[isinstance(node, ast.ClassDef)].add(node.name)
+        if not isinstance(node, ast.expr):
+            spend(1)
+            stack.extend(ast.iter_child_nodes(node))
+    return names[False], names[True]
 
 
 class Modules:
@@ -191,55 +134,61 @@ class Modules:
 
     def __init__(self, reading: Reading, folders: Iterable[Path]) -> None:
         self.reading = reading
-        self.folders = list(folders)
+        self.graph = ImportGraph(list(folders), reading.budget.spend)
         self._by_path: dict[Path, SourceModule | Unknown] = {}
+        reading.import_name = self.import_name
+        reading.star = self.star
 
     def add(
         self, path: Path, source: SourceFile, name: str, *, package: str | None = None, is_package: bool = False
     ) -> SourceModule:
         """Make the module of a file that has been parsed. Raises OutOfSteps if that is too much."""
         self.reading.budget.spend(source.size // 20)
-        module = SourceModule(self, source, name, package=package, is_package=is_package)
+        self.graph.add(path, package)
+        module = SourceModule(self, source, name, path, package=package, is_package=is_package)
         self._by_path[path] = module
         return module
 
-    def import_name(self, node: ast.stmt, scope: Scope) -> dict[str, Any]:
-        """The names that an import statement binds, each to be looked at when it is used."""
+    def import_name(self, node: ast.stmt, name: str, scope: Scope) -> Any:
+        """What an import statement binds to `name`."""
         importer: Any = scope.module
         if isinstance(node, ast.Import):
-            return {
-                alias.asname or alias.name.split(".")[0]: self._lazy_module(node, alias, importer)
-                for alias in node.names
-            }
+            alias = next(item for item in node.names if (item.asname or item.name.split(".")[0]) == name)
+            return self._module(alias.name if alias.asname else name, node, importer)
         assert isinstance(node, ast.ImportFrom)
-        return {alias.asname or alias.name: self._lazy_member(node, alias.name, importer) for alias in node.names}
-
-    def _lazy_module(self, node: ast.Import, alias: ast.alias, importer: SourceModule) -> LazyImport:
-        wanted = alias.name if alias.asname else alias.name.split(".")[0]
-        return LazyImport(lambda: self._module(wanted, node, importer))
-
-    def _lazy_member(self, node: ast.ImportFrom, name: str, importer: SourceModule) -> LazyImport:
-        return LazyImport(lambda: self._member(node, name, importer))
-
-    def _member(self, node: ast.ImportFrom, name: str, importer: SourceModule) -> Any:
-        module = self.resolve_module(node, importer)
+        origin = next(item.name for item in reversed(node.names) if (item.asname or item.name) == name)
+        module = self._resolve(node, importer)
         if isinstance(module, SourceModule):
-            found = module.attribute(name)
-            if found is ABSENT and module.binds(name):
+            found = module.attribute(origin, importer)
+            if found is ABSENT and module.binds(origin):
                 return Unknown(f"{module.source.name} is imported in a circle", importer.place(node))
             if found is ABSENT:
-                return Unknown(f"{module.source.name} has no `{name}`", importer.place(node), is_error=True)
+                return Unknown(f"{module.source.name} has no `{origin}`", importer.place(node), is_error=True)
             return found
         if isinstance(module, KnownModule):
-            found = find_known(module.path, name)
-            if found is not ABSENT:
-                return found
-            return package_value(f"{module.path}.{name}", importer.place(node))
+            found = find_known(module.path, origin)
+            return package_value(f"{module.path}.{origin}", importer.place(node)) if found is ABSENT else found
         if isinstance(module, Unknown) and module.path:
-            return package_value(f"{module.path}.{name}", importer.place(node))
+            return package_value(f"{module.path}.{origin}", importer.place(node))
         return module
 
-    def resolve_module(self, node: ast.ImportFrom, importer: SourceModule) -> Any:
+    def star(self, node: ast.ImportFrom, name: str, scope: Scope) -> Any:
+        """What `from x import *` binds to `name`; ABSENT if it does not."""
+        module = self._resolve(node, scope.module)
+        if isinstance(module, SourceModule):
+            found = module.starred(name, scope.module)
+            if found is not ABSENT and self.graph.reaches(module.path, scope.module.path):
+                before = self.reading.find(name, scope)
+                if before is not ABSENT and not equal(self.reading.budget, before, found):
+                    return self.reading.unknown(f"{module.source.name} is imported in a circle", node, scope)
+            return found
+        if isinstance(module, KnownModule):
+            return find_known(module.path, name) if name in star_names(module.path) else ABSENT
+        # No package replaces the builtin types; some replace `min` or `open`.
+        is_type = isinstance(vars(builtins).get(name), type)
+        return ABSENT if is_type else self.reading.unknown(f"`{ast.unparse(node)}` may bind any name", node, scope)
+
+    def _resolve(self, node: ast.ImportFrom, importer: Any) -> Any:
         """The module that `from ... import` names."""
         if not node.level:
             return self._module(node.module or "", node, importer)
@@ -252,58 +201,71 @@ class Modules:
         found = self.find_file(dotted)
         return Unknown(f"{dotted} does not exist", importer.place(node), is_error=True) if found is ABSENT else found
 
-    def _module(self, dotted: str, node: ast.stmt, importer: SourceModule) -> Any:
+    def _module(self, dotted: str, node: ast.stmt, importer: Any) -> Any:
         if is_known_module(dotted):
             return KnownModule(dotted)
         found = self.find_file(dotted)
         return package_value(dotted, importer.place(node)) if found is ABSENT else found
 
-    def has_file(self, dotted: str) -> bool:
-        """Whether a dotted name is a module or folder of the project."""
-        return not is_known_module(dotted) and self._locate(dotted) is not None
-
     def find_file(self, dotted: str) -> Any:
         """The project's module of that name, Unknown if it cannot be read, ABSENT if the project has none."""
-        located = self._locate(dotted)
-        if located is None:
-            return ABSENT
-        path, is_package = located
+        located = self.graph.locate(dotted)
+        return ABSENT if located is None else self._at(*located, dotted)
+
+    def _at(self, path: Path, is_package: bool, dotted: str) -> SourceModule | Unknown:
         if path in self._by_path:
             return self._by_path[path]
         if path.is_dir():
-            self._by_path[path] = _Folder(self, dotted)
-            return self._by_path[path]
-        if len(self._by_path) >= MAX_MODULES:
+            self._by_path[path] = _Folder(self, dotted, path)
+        elif len(self._by_path) >= MAX_MODULES:
             return Unknown("the project has too many modules to read", Place(self._show(path)))
-        package = dotted if is_package else dotted.rpartition(".")[0]
-        try:
-            source = load_source(path, self._show(path))
-        except SignatureError as error:
-            place = Place(error.file or self._show(path), error.line, error.column)
-            self._by_path[path] = Unknown(f"the module cannot be read: {error.message}", place)
-            return self._by_path[path]
-        return self.add(path, source, dotted, package=package, is_package=is_package)
-
-    def _locate(self, dotted: str) -> tuple[Path, bool] | None:
-        parts = dotted.split(".")
-        if not all(part.isidentifier() for part in parts):
-            return None
-        for folder in self.folders:
-            base = folder.joinpath(*parts)
-            for path, is_package in ((base / "__init__.py", True), (base.with_name(base.name + ".py"), False)):
-                if path.is_file():
-                    return path, is_package
-        for folder in self.folders:
-            base = folder.joinpath(*parts)
-            if base.is_dir():
-                return base, True
-        return None
+        else:
+            try:
+                source = load_source(path, self._show(path))
+            except SignatureError as error:
+                place = Place(error.file or self._show(path), error.line, error.column)
+                self._by_path[path] = Unknown(f"the module cannot be read: {error.message}", place)
+            else:
+                package = dotted if is_package else dotted.rpartition(".")[0]
+                self.add(path, source, dotted, package=package, is_package=is_package)
+        return self._by_path[path]
 
     def _show(self, path: Path) -> str:
         try:
             return path.relative_to(self.reading.root).as_posix()
         except ValueError:
             return path.as_posix()
+
+    # --- what may change their objects
+
+    def escapes_of(self, module: SourceModule) -> Escapes:
+        """The names of `module` whose objects other code may change, judged from all modules that can reach it.
+
+        Besides those that import it, these are the ones with base classes of its classes.
+        """
+        found = {module.path: module}
+        while True:
+            around = self._surroundings(list(found.values()))
+            regions = [(item, region) for item in found.values() for region in item.regions(around)]
+            bases = {base for _, region in regions for bases, _ in region.classes.values() for base in bases}
+            wanted = self.graph.reaching(set(found)) | self.graph.defining(set(found), bases - around.own_classes)
+            new = {
+                path: self._by_path.get(path) or self._at(path, *self.graph.name_of(path))
+                for path in wanted - found.keys()
+            }
+            if not any(isinstance(item, SourceModule) for item in new.values()):
+                break
+            found.update({path: item for path, item in new.items() if isinstance(item, SourceModule)})
+        modules = frozenset(name for path in found for name in self.graph.module_names(path))
+        return find_escapes([(region, item.place) for item, region in regions], modules, self.reading.budget.spend)
+
+    def _surroundings(self, modules: list[SourceModule]) -> Surroundings:
+        functions: set[str] = set()
+        classes: set[str] = set()
+        for module in modules:
+            functions |= module.function_names | {name for name in module.binders if not module.is_known(name)}
+            classes |= module.class_names
+        return Surroundings(frozenset(functions & TRUSTED), frozenset(classes), self.reading.budget.spend)
 
 
 class _Folder(SourceModule):
@@ -312,11 +274,11 @@ class _Folder(SourceModule):
     If an installed package has its name, Python prefers that one, so what is no file of it may come from there.
     """
 
-    def __init__(self, modules: Modules, dotted: str) -> None:
+    def __init__(self, modules: Modules, dotted: str, path: Path) -> None:
         source = SourceFile(dotted.replace(".", "/"), "", ast.Module(body=[], type_ignores=[]))
-        super().__init__(modules, source, dotted, package=dotted, is_package=True)
+        super().__init__(modules, source, dotted, path, package=dotted, is_package=True)
 
-    def attribute(self, name: str) -> Any:
+    def attribute(self, name: str, importer: Any = None) -> Any:
         """A file of the folder, or what an installed package of that name has."""
         found = self.modules.find_file(f"{self.name}.{name}")
         return package_value(f"{self.name}.{name}", self.place(None)) if found is ABSENT else found

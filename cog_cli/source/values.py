@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +18,6 @@ class Undecidable(SignatureError):
 
 class StandInCalled(Exception):
     """Python called a function of the project while a stand-in class was made. Its body is not run, so give up."""
-
-
-class GiveUp(Exception):
-    """A statement whose effect cannot be followed, e.g. a `return` under a condition that is not known."""
-
-    def __init__(self, unknown: Unknown) -> None:
-        super().__init__(unknown.reason)
-        self.unknown = unknown
 
 
 class Unsure(Exception):
@@ -49,80 +41,35 @@ class Place:
     column: int | None = None
 
 
+@dataclass(frozen=True, eq=False)
 class Unknown:
     """A value that is not known, and why.
 
     `path` is the dotted name of a thing from a package (`torch.inference_mode()`, calls with their parentheses), so
     that the few that matter are recognised. `is_error`: the project itself could not make this value either.
-    `aliases`: known objects that this may be, or hold; a change of the unknown may be a change of them.
+    `options`: it is one of these, where that much is known.
     """
 
-    __slots__ = ("aliases", "is_error", "path", "place", "reason")
-
-    def __init__(
-        self, reason: str, place: Place, *, path: str = "", is_error: bool = False, aliases: tuple[Any, ...] = ()
-    ) -> None:
-        self.reason = reason
-        self.place = place
-        self.path = path
-        self.is_error = is_error
-        self.aliases = aliases
-
-    def with_aliases(self, values: Iterable[Any]) -> Unknown:
-        """The same gap, which may be one of `values` or hold them."""
-        added = [item for item in values if _is_changeable(item)]
-        if not added:
-            return self
-        return Unknown(self.reason, self.place, path=self.path, is_error=self.is_error, aliases=(*self.aliases, *added))
-
-    def __repr__(self) -> str:
-        return f"Unknown({self.reason!r})"
+    reason: str
+    place: Place
+    path: str = ""
+    is_error: bool = False
+    options: tuple[Any, ...] = ()
 
     def to_error(self, name: str) -> SignatureError:
         """The exception to raise when the signature needs this value for the parameter `name`."""
-        place = {"file": self.place.file or None, "line": self.place.line, "column": self.place.column}
-        if self.is_error:
-            return SignatureError(self.reason, name=name, **place)  # type: ignore[arg-type]  # str and int by name
-        return Undecidable(
-            f"cannot be known without running the code: {self.reason}",
+        kind = SignatureError if self.is_error else Undecidable
+        return kind(
+            self.reason if self.is_error else f"cannot be known without running the code: {self.reason}",
             name=name,
-            hint="cog reads it from the built image instead. A plain value here lets it do so without one.",
-            **place,  # type: ignore[arg-type]  # str and int by name
+            hint=None if self.is_error else _HINT,
+            file=self.place.file or None,
+            line=self.place.line,
+            column=self.place.column,
         )
 
 
-def _is_changeable(value: Any) -> bool:
-    if isinstance(value, Unknown):
-        return bool(value.aliases)
-    return value is not None and not isinstance(value, (str, int, float, bool, bytes, Place))
-
-
-class Stream:
-    """The items of a generator expression, `zip(...)` and the like, which can be taken once."""
-
-    def __init__(self, items: list[Any]) -> None:
-        self.items = items
-
-
-class LazyImport:
-    """A name bound by an import. What it imports is looked at when the name is used, often never."""
-
-    __slots__ = ("_resolve", "_value")
-
-    def __init__(self, resolve: Callable[[], Any]) -> None:
-        self._resolve = resolve
-        self._value: Any = ABSENT
-
-    def value(self) -> Any:
-        """What is imported; Unknown if that cannot be told."""
-        if self._value is ABSENT:
-            self._value = self._resolve()
-        return self._value
-
-
-def force(value: Any) -> Any:
-    """The value itself, imported if it has to be."""
-    return value.value() if isinstance(value, LazyImport) else value
+_HINT = "cog reads it from the built image instead. A plain value here lets it do so without one."
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""The names that are real objects here: of `cog`, `typing` and the parts of the standard library that types use.
+"""What is known of modules that are not the project's: the names that are real objects here, and little of packages.
 
-Nothing in these modules runs the project's code when it is looked at; what may be called is decided in natives.py.
+Nothing in the known ones runs the project's code when it is looked at; what may be called is decided in calls.py.
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 import importlib
 import math
 import posixpath
+import re
 import string
 import sys
 from typing import Any
 
-from cog_cli.source.values import ABSENT, KnownModule
+from cog_cli.source.values import ABSENT, KnownModule, Place, Unknown
 
 _COG = ("cog", "cog.types", "cog.input", "cog.model", "cog.predictor", "cog.scope")
 
@@ -84,10 +85,33 @@ _FOREIGN: dict[str, type] = {
 }
 
 
+# Decorators that leave the signature as it is: they wrap with functools.wraps, or only mark.
+_HARMLESS_DECORATORS = re.compile(
+    r"torch\.(inference_mode|no_grad|enable_grad|set_grad_enabled|autocast|(cuda\.|cpu\.)?amp\.autocast)(\(\))?"
+    r"|torch\.autograd\.(grad_mode\.)?(no_grad|inference_mode)(\(\))?"
+    r"|(typing\.(final|override)|functools\.(lru_cache|cache))(\(\))?"
+)
+
+_REASONS = {
+    "os.environ": "environment variables are known only where the model runs",
+    "os.getenv": "environment variables are known only where the model runs",
+    "random": "it is random",
+    "time": "the time is known only where the model runs",
+    "sys": "the interpreter is known only where the model runs",
+    "os": "files and settings are known only where the model runs",
+}
+
+
 def is_known_module(dotted: str) -> bool:
     """Whether the names of a module are known here."""
     dotted = _ALIASES.get(dotted, dotted)
     return dotted in _MODULES or dotted in _CONSTANTS or dotted in ("pydantic", "pydantic.main", "pydantic.v1")
+
+
+def is_known_object(dotted: str) -> bool:
+    """Whether a dotted name is a real object here."""
+    module, _, name = dotted.rpartition(".")
+    return is_known_module(module) and find_known(module, name) is not ABSENT
 
 
 def find_known(dotted: str, name: str) -> Any:
@@ -108,11 +132,6 @@ def find_known(dotted: str, name: str) -> Any:
     if found is ABSENT and module == "typing":
         found = getattr(_module("typing_extensions"), name, ABSENT)
     return ABSENT if _is_module(found) else found
-
-
-def find_foreign(dotted: str) -> type | None:
-    """The stand-in for a well-known class of a package."""
-    return _FOREIGN.get(dotted)
 
 
 def star_names(dotted: str) -> list[str]:
@@ -136,12 +155,28 @@ def _is_module(value: Any) -> bool:
     return isinstance(value, type(sys))
 
 
-__all__ = [
-    "PydanticBase",
-    "PydanticConfig",
-    "PydanticField",
-    "find_foreign",
-    "find_known",
-    "is_known_module",
-    "star_names",
-]
+def package_value(path: str, place: Place) -> Any:
+    """What `path` (`numpy.ndarray`, `torch`) stands for: the stand-in of a well-known class, or Unknown and why."""
+    known = _FOREIGN.get(path)
+    if known is not None:
+        return known
+    parts = path.split(".")
+    if parts[0] == "cog" and is_known_module(".".join(parts[:-1])):
+        return Unknown(f"{'.'.join(parts[:-1])} has no `{parts[-1]}`", place, path=path, is_error=True)
+    for length in range(len(parts), 0, -1):
+        reason = _REASONS.get(".".join(parts[:length]))
+        if reason is not None:
+            return Unknown(f"`{path}`: {reason}", place, path=path)
+    return Unknown(f"`{path}` comes from a package, which is not imported here", place, path=path)
+
+
+def describe_member(value: Unknown, name: str, place: Place) -> Any:
+    """`value.name` for something unknown."""
+    if not value.path or "(" in value.path:
+        return Unknown(value.reason, value.place, is_error=value.is_error)
+    return package_value(f"{value.path}.{name}", place)
+
+
+def is_harmless_decorator(value: Any) -> bool:
+    """Whether decorating with this unknown value leaves a function's signature as it is."""
+    return isinstance(value, Unknown) and _HARMLESS_DECORATORS.fullmatch(value.path) is not None

@@ -13,11 +13,9 @@ MODES = ("a", "b", *[mode.upper() for mode in ("c", "d")])
 FIRST, *REST = MODES
 LIMIT = 2**10 - 1
 MODES_TEXT = ", ".join(MODES)
-NAMES = []
-for name in ("x", "y"):
-    NAMES.append(f"{name}-model")
-NAMES += ["z" * 3]
-NAMES.insert(0, NAMES[-1][:2])
+NAMES = [f"{name}-model" for name in ("x", "y")]
+NAMES = [*NAMES, "z" * 3]
+NAMES = NAMES + [NAMES[-1][:2]]
 
 
 class Predictor(BasePredictor):

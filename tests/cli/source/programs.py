@@ -43,6 +43,8 @@ class ProgramMaker:
         self.dicts = ["D", "E"]
         self.functions: list[str] = []
         self.classes: list[str] = []
+        # Most programs are mostly made of what is followed, so that many are decided, and one strange thing matters.
+        self.strangeness = random.choice([0.05, 0.2, 1.0])
 
     def program(self) -> str:
         """The text of a module with a function `predict`."""
@@ -83,6 +85,14 @@ class ProgramMaker:
             f'[item + "s" for item in {one} if len(item) > 1]',
             f"{one}[::-1]",
             f"{one} * 2",
+            f"sorted(word.upper() for word in {one})",
+            f'["a, b".split(", ")[0], ", ".join({one})]',
+            f"list({{word: 1 for word in {one}}})",
+            *[f"{name}.items" for name in self.classes],
+        ]
+        if self.random.random() >= self.strangeness:
+            return self.random.choice(options)
+        options += [
             f"({one} if YES else {other})",
             f"({one} or {other})",
             f"list(dict.fromkeys({one}))",
@@ -97,12 +107,45 @@ class ProgramMaker:
 
     def statement(self, indent: str = "", depth: int = 0, *, in_function: bool = False) -> list[str]:
         """One statement, simple or with others inside."""
+        if self.random.random() >= (max(self.strangeness, 0.5) if indent else self.strangeness):
+            return self.followed(indent, in_function)
         kinds = [self.simple] * 6
         if depth < 2:
             kinds += [self.condition, self.attempt, self.loop, self.context]
         if depth == 0 and not in_function:
             kinds += [self.function, self.class_, self.wrapped]
         return self.random.choice(kinds)(indent, depth, in_function)
+
+    def followed(self, indent: str, in_function: bool) -> list[str]:
+        """One statement of those that are followed."""
+        name, table = self.random.choice(self.lists), self.random.choice(self.dicts)
+        number = self.random.randrange(4)
+        options = [
+            [f"{name} = {self.expression()}"],
+            [f"{name} = {self.expression()}"],
+            ["if outside.YES:", f"    {name} = ['same']", "else:", f"    {name} = ['same']"],
+            [f"if len({self.some_list()}) > {number}:", f"    {name} = {self.expression()}"],
+            [
+                "try:",
+                "    import outside as out",
+                f"    {name} = {self.expression()}",
+                "except ImportError:",
+                "    raise",
+            ],
+        ]
+        if not in_function and not indent:
+            options += [
+                [f'{name} = [*{name}, "m{number}"]'],
+                [f'{table} = {{**{table}, "k{number}": {self.expression()}}}'],
+                [f"{name}, *others = {self.expression()}, 1, 2"],
+                [f"class K{len(self.classes)}:", f"    items = {self.expression()}"],
+                ["def quiet():", f"    {name}.append('never')"],
+                ["def sized(items=A):", f"    return len(items) + len({name})", "sized()"],
+            ]
+        chosen = self.random.choice(options)
+        if chosen[0].startswith("class"):
+            self.classes.append(f"K{len(self.classes)}")
+        return [indent + line for line in chosen]
 
     def block(self, indent: str, depth: int, in_function: bool) -> list[str]:
         count = self.random.randrange(1, 3)
@@ -181,7 +224,7 @@ class ProgramMaker:
         name = f"f{len(self.functions)}"
         lines = [f"def {name}():", *heads, *body, f"    return {self.expression()}"]
         self.functions.append(name)
-        return lines
+        return [*lines, f"{name}()"] if self.random.random() < 0.5 else lines
 
     def wrapped(self, indent: str, depth: int, in_function: bool) -> list[str]:
         """A function behind a decorator that changes a constant when it decorates."""

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cog.spec import PredictorSpec, SignatureError
-from cog_cli.source import Undecidable, read_source
+from cog_cli.source import Undecidable, read_partly, read_source
 from tests.cli.source.programs import SHARED_FILE, ProgramMaker
 from tests.cli.source.signatures import SignatureMaker
 from tests.conftest import REPOSITORY, examples
@@ -128,50 +128,41 @@ def test_reference_that_names_nothing_is_an_error(reference: str, says: str, tmp
         ("f'{1 + 1:03d} {[1, None]} {\"q\"!r}'", "002 [1, None] 'q'"),
         ("', '.join(str(i) for i in range(3))", "0, 1, 2"),
         ("'a,b'.split(',') + list('cd')", ["a", "b", "c", "d"]),
-        ("' X '.strip().lower().replace('x', 'yy').title().center(6, '-')", "--Yy--"),
+        ("' X '.strip().lower().replace('x', 'yy').title()", "Yy"),
         ("sorted({'b': 1, 'a': 2})", ["a", "b"]),
-        ("sorted([3, 1, 2], key=lambda item: -item)", [3, 2, 1]),
         ("list({'a': 1, **{'b': 2}}.items())", [["a", 1], ["b", 2]]),
-        ("{key: value * 2 for key, value in zip('ab', [1, 2]) if value > 1}", {"b": 4}),
+        ("{key: value * 2 for key, value in [('a', 1), ('b', 2)] if value > 1}", {"b": 4}),
         ("[x * y for x in (1, 2) for y in range(3) if x != y]", [0, 2, 0, 2]),
         ("sorted({x % 3 for x in range(10)})", [0, 1, 2]),
         ("[*range(2), *(5, 6)][1:-1][::-1]", [5, 1]),
-        ("list(enumerate(reversed(['a', 'b']), start=1))", [[1, "b"], [2, "a"]]),
-        ("[min(3, 1), max([1, 4]), sum([1, 2]), abs(-2), round(2.567, 1), len('abc')]", [1, 4, 3, 2, 2.6, 3]),
+        ("[min(3, 1), max([1, 4]), abs(-2), round(2.567, 1), len('abc')]", [1, 4, 2, 2.6, 3]),
         ("[int('7'), float('2'), bool(''), str(1.50), tuple([1])]", [7, 2.0, False, "1.5", [1]]),
-        ("[any([0, 1]), all([]), 'a' in 'cat', 2 not in [1], None is None]", [True, True, True, True, True]),
+        ("['a' in 'cat', 2 not in [1], None is None]", [True, True, True]),
         ("0 or '' or 'x'", "x"),
         ("1 and None", None),
-        ("list(map(lambda item: item.upper(), 'ab'))", ["A", "B"]),
         ("dict(a=1, **{'b': 2}) | {'c': 3}", {"a": 1, "b": 2, "c": 3}),
-        ("list(dict.fromkeys('abca'))", ["a", "b", "c"]),
-        ("(lambda a, b=2, *c, **d: [a, b, list(c), d])(1, 3, 4, e=5)", [1, 3, [4], {"e": 5}]),
-        ("[1, 2, 3].index(2) + [1, 1].count(1)", 3),
         ("{'a': 1}.get('b', 'none')", "none"),
         ("{'a': {'b': [1]}}['a']['b'][0]", 1),
         ("set([1]) & {1, 2}", [1]),
-        ("getattr(Holder, 'size') + Holder.make(2) + Holder.twice(1)", 12),
         ("[item.value for item in Color] + [Color.RED.name, Color('g').name]", ["r", "g", "RED", "GREEN"]),
         ("Inner.Deep.level", 3),
-        ("helper(4)", [0, 1, 4]),
-        ("with_loop(['a', 'b'])", "b-a-"),
-        ("LATE", [1, 2, 3, 4]),
-        ("TABLE", {"a": [1], "b": 2, "d": 4}),
+        ("LATE", [1, 2]),
+        ("Holder.size", 4),
+        ("AGAIN + LIMITS", [1, 2]),
+        ("[COUNT, *LATE[:1]]", [3, 1]),
+        ("TABLE", {"a": [], "b": 2}),
         ("CHOSEN", "windows"),
         ("FIRST + SECOND", 21),
-        ("COUNT", 6),
         ("os.path.join('a', 'b')", "a/b"),
         ("math.pi", 3.141592653589793),
         ("sys.maxsize", 2**63 - 1),
         ("pathlib.PurePath('a') / 'b.txt'", "a/b.txt"),
-        ("(pathlib.Path('a/b.txt').stem, pathlib.Path('a/b.txt').parent)", ["b", "a"]),
         ("datetime.date(2024, 1, 2)", "2024-01-02"),
-        ("datetime.datetime(2024, 1, 2, tzinfo=datetime.timezone.utc)", "2024-01-02T00:00:00+00:00"),
+        ("datetime.datetime(2024, 1, 2, 3)", "2024-01-02T03:00:00"),
         ("Point(1, y=2)", {"x": 1, "y": 2}),
         ("Size(3)", {"width": 3, "height": 4}),
         ("[Size(3).width, Point(1)[0]]", [3, 1]),
         ("OrderedDict([('b', 1), ('a', 2)])", {"b": 1, "a": 2}),
-        ("typing.cast(int, 3)", 3),
     ],
 )
 def test_constant_expression_is_evaluated(expression: str, value: Any, tmp_path: Path) -> None:
@@ -182,10 +173,6 @@ def test_constant_expression_is_evaluated(expression: str, value: Any, tmp_path:
         from enum import Enum
         class Holder:
             size = 4
-            @staticmethod
-            def make(count): return count * 3
-            @classmethod
-            def twice(cls, count): return cls.size * 2 - 7 + count
         class Color(Enum):
             RED = "r"
             GREEN = "g"
@@ -197,42 +184,23 @@ def test_constant_expression_is_evaluated(expression: str, value: Any, tmp_path:
         class Size:
             width: int
             height: int = 4
-        def helper(n):
-            "Squares without those above n."
-            return [i * i for i in range(n) if i * i <= n]
-        def with_loop(items):
-            text = ""
-            for item in items:
-                text = f"{item}-" + text
-            while len(text) > 5:
-                text = text[1:]
-            if not text:
-                return None
-            return text
         LATE = [1]
-        LATE.append(2)
-        LATE += [3]
+        LATE = LATE + [2]
         LATE[2:3]
-        def add(): LATE.append(4)
-        add()
-        TABLE = {"a": [], "c": 3}
-        TABLE["b"] = 2
-        TABLE["a"].append(1)
-        del TABLE["c"]
-        TABLE.update(d=4)
+        TABLE = {"a": []}
+        TABLE = {**TABLE, "b": 2}
+        AGAIN = LIMITS = [1]
+        AGAIN = [1]
+        LIMITS = LIMITS[:0] + [2]
         if 1 > 2:
             CHOSEN = "linux"
         elif len("ab") == 2:
             CHOSEN = "windows"
         else:
             CHOSEN = "mac"
-        (FIRST, *_), SECOND = (1, 2), 20
-        COUNT = 0
-        def count():
-            global COUNT
-            COUNT += 2
-        for _ in range(3):
-            count()
+        FIRST, *_, SECOND = 1, 2, 3, 20
+        COUNT = 1
+        COUNT += 2
     """
     assert read_default(tmp_path, expression, prelude) == value
 
@@ -347,11 +315,11 @@ def test_modules_that_import_each_other_are_read(tmp_path: Path) -> None:
         tmp_path,
         {
             "predict.py": """
-                import other
                 SIZES = [1, 2]
-                def predict(n: int = other.largest()) -> str: ...
+                import other
+                def predict(n: int = other.LARGEST) -> str: ...
             """,
-            "other.py": "import predict\ndef largest():\n    return max(predict.SIZES)\n",
+            "other.py": "import predict\nLARGEST = max(predict.SIZES)\n",
         },
     )
 
@@ -462,12 +430,12 @@ def test_training_function_is_read_in_its_mode(tmp_path: Path) -> None:
         (
             "import x\nL = ['a']\nx.add(L)\ndef predict(n: list[str] = L) -> str: ...\n",
             3,
-            "`x.add` comes from a package",
+            "`L` may be changed by what happens to it here",
         ),
         (
             "import x\nL = ['a']\nif x.y:\n    L.append('b')\ndef predict(n: list[str] = L) -> str: ...\n",
             4,
-            "under a condition",
+            "`L` may be changed by what happens to it here",
         ),
         (
             "import x\nif x.y:\n    N = 1\nelse:\n    N = 2\ndef predict(n: int = N) -> str: ...\n",
@@ -501,14 +469,14 @@ def test_training_function_is_read_in_its_mode(tmp_path: Path) -> None:
             3,
             "partial is not followed",
         ),
-        ("class predict:\n    def predict(self) -> str: ...\npredict.predict.__signature__ = 3\n", 3, "is assigned"),
-        ("def f(n: int) -> str: ...\nf.__annotations__['n'] = str\npredict = f\n", 2, "is assigned"),
+        ("class predict:\n    def predict(self) -> str: ...\npredict.predict.__signature__ = 3\n", 3, "may be changed"),
+        ("def f(n: int) -> str: ...\nf.__annotations__['n'] = str\npredict = f\n", 2, "may be changed"),
         ("class M(type): pass\nclass predict(metaclass=M):\n    def predict(self) -> str: ...\n", 2, "the metaclass"),
         (
             "class B:\n    def __init_subclass__(cls): cls.predict = cls.other\nclass predict(B):\n"
             "    def predict(self) -> str: ...\n",
-            3,
-            "runs code of the project",
+            2,
+            "`predict` may be bound to something else here",
         ),
         ("def predict(n: list[str] = list({'a', 'b'})) -> str: ...\n", 1, "the order of a set"),
         (
@@ -526,7 +494,7 @@ def test_training_function_is_read_in_its_mode(tmp_path: Path) -> None:
         (
             "import x\nsetattr(x, 'y', 1)\nclass A: n = 1\nsetattr(A, 'n', 2)\ndef predict(n: int = A.n) -> str: ...\n",
             4,
-            "setattr",
+            "`A` may be changed by what happens to it here",
         ),
         ("def f():\n    yield 1\ndef predict(n: list[int] = list(f())) -> str: ...\n", 3, "is not followed"),
         ("async def f(): return 1\ndef predict(n: int = f()) -> str: ...\n", 2, "is not followed"),
@@ -535,25 +503,74 @@ def test_training_function_is_read_in_its_mode(tmp_path: Path) -> None:
             "from dataclasses import dataclass\n@dataclass\nclass A:\n    n: int\n    def grow(self): self.n += 1\n"
             "a = A(1)\na.grow()\ndef predict(n: int = a.n) -> str: ...\n",
             7,
-            "`.grow` of a A is not known",
+            "`a` may be changed by what happens to it here",
         ),
         (
             "from dataclasses import dataclass\n@dataclass\nclass A:\n    n: int\nL = ['a']\nA(1).keep(L)\n"
             "def predict(n: list[str] = L) -> str: ...\n",
             6,
-            "`.keep` of a A is not known",
+            "`L` may be changed by what happens to it here",
         ),
         (
             "import x\nfrom cog import BaseModel\nclass A(BaseModel):\n    n: int = 1\nA.n = x.n\n"
             "def predict(a: A) -> str: ...\n",
             5,
-            "`x.n` comes from a package",
+            "`n` may be bound to something else here",
         ),
         (
             "import x\nN = 1\ndef two():\n    global N\n    N = 2\nif x.a:\n    x.b and two()\nelse:\n    N = 2\n"
             "def predict(n: int = N) -> str: ...\n",
-            7,
-            "is bound under a condition",
+            3,
+            "`N` may be bound to something else here",
+        ),
+        ("def f(n): return n\ndef predict(n: int = f(1)) -> str: ...\n", 2, "calling f is not followed"),
+        ("def predict(n: list[int] = sorted([1], key=abs)) -> str: ...\n", 1, "a key is not followed"),
+        ("def predict(n: list[int] = list(map(abs, [1]))) -> str: ...\n", 1, "calling map is not followed"),
+        ("N = 0\nfor i in range(3):\n    N = i\ndef predict(n: int = N) -> str: ...\n", 2, "bound in a `for`"),
+        ("N = 0\nfor N in range(3): pass\ndef predict(n: int = N) -> str: ...\n", 2, "bound in a `for`"),
+        (
+            "import x\nL = ['a']\nclass K:\n    items = L\nx.change(K)\ndef predict(n: list[str] = L) -> str: ...\n",
+            5,
+            "`L` may be changed by what happens to it here",
+        ),
+        (
+            "D = {'k': ['a']}\nD['k'].append('b')\ndef predict(n: list[str] = D['k']) -> str: ...\n",
+            2,
+            "an element of `D` may be changed",
+        ),
+        ("L = ['a']\n@L.append\ndef f(): ...\ndef predict(n: list[str] = L) -> str: ...\n", 2, "may be changed"),
+        ("L = ['a']\nsorted('b', key=L.append)\ndef predict(n: list[str] = L) -> str: ...\n", 2, "may be changed"),
+        (
+            "L = ['a']\nclass B:\n    def __init_subclass__(cls, x): x.append('b')\nclass C(B, x=L): pass\n"
+            "def predict(n: list[str] = L) -> str: ...\n",
+            4,
+            "may be changed",
+        ),
+        (
+            "A = 0\ntry:\n    A = 1\n    f()\nexcept NameError:\n    N = A\ndef predict(n: int = N) -> str: ...\n",
+            2,
+            "`A` depends on where an exception comes",
+        ),
+        (
+            "import x\nN = 0\ntry:\n    N = 1\n    f()\nexcept NameError:\n    if x.y:\n        N = 0\n"
+            "def predict(n: int = N) -> str: ...\n",
+            3,
+            "`N` depends on",
+        ),
+        ("L = ['a']\nL.insert(0, 'b')\ndef predict(n: list[str] = L) -> str: ...\n", 2, "may be changed"),
+        (
+            "L = ['a']\nfor i in 'bc':\n    L.append(i)\ndef predict(n: list[str] = L) -> str: ...\n",
+            3,
+            "may be changed",
+        ),
+        ("L = ['a']\ndef predict(n: list[str] = L) -> str: ...\nL.append('b')\n", 3, "may be changed"),
+        ("L = ['a']\nL.append('b')\ndef predict(n: list[str] = L) -> str: ...\n", 2, "may be changed"),
+        ("L = ['a']\nL += ['b']\ndef predict(n: list[str] = L) -> str: ...\n", 2, "may be changed"),
+        ("L = ['a']\nM = L\nM.append('b')\ndef predict(n: list[str] = L) -> str: ...\n", 3, "may be changed"),
+        (
+            "L = ['a']\ndef f(): L.append('b')\nf()\ndef predict(n: list[str] = L) -> str: ...\n",
+            2,
+            "`L` may be changed by what happens to it here",
         ),
         ("import random\ndef predict(n: int = random.randint(0, 9)) -> str: ...\n", 2, "it is random"),
         ("def predict(n: int = 1 // 0) -> str: ...\n", 1, "raises ZeroDivisionError"),
@@ -578,6 +595,69 @@ def test_own_mistake_comes_before_what_is_undecidable(tmp_path: Path) -> None:
         read_source("predict.py:predict", tmp_path)
 
     assert not isinstance(caught.value, Undecidable)
+
+
+# --- words that are left out
+
+
+@pytest.mark.parametrize(
+    ("parameter", "gaps"),
+    [
+        ("n: int = 1 if x.y else 2", ["n default 2:27"]),
+        ("n: int = Input(default=1 if x.y else 2, ge=1, description='d')", ["n default 2:41"]),
+        ("n: int = Input(default=1, description=x.y)", ["n description 2:51"]),
+        ("n: int = Input(1 if x.y else 2, title=f'{x.y}')", ["n default 2:33", "n title 2:54"]),
+        ("n: int | None = x.y", ["n default 2:29"]),
+        ("n: int = None if x.y else None", []),
+        ("n: int = 1 if x.y else 1", []),
+    ],
+)
+def test_word_that_decides_no_type_is_left_out_and_told(parameter: str, gaps: list[str], tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {"predict.py": f"import x; from typing import *; from cog import *\ndef predict({parameter}) -> str: ...\n"},
+    )
+
+    partial = read_partly("predict.py:predict", tmp_path)
+
+    places = [(gap.parameter, gap.word, f"{gap.error.line}:{gap.error.column}") for gap in partial.gaps]
+    assert [" ".join(place) for place in places] == gaps
+    assert [item.required for item in partial.spec.inputs] == [False]
+    (found,) = partial.spec.inputs
+    is_left_out = any(word == "default" for _, word, _ in places)
+    assert found.default_is_unknown == is_left_out
+    assert PredictorSpec.from_json(json.loads(json.dumps(partial.spec.to_json()))) == partial.spec
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        "n: int = 1 if x.y else None",
+        "n: int = x.y",
+        "n: int = 1 if x.y else 'a'",
+        "n: int = Input(default=1, ge=x.y)",
+        "n: Annotated[int, Input(description=x.y)] = 1",
+        "n: int = Input(default=1, choices=[x.y])",
+        "n: x.y = 1 if x.y else 2",
+    ],
+)
+def test_word_that_may_decide_a_type_is_not_left_out(parameter: str, tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {"predict.py": f"import x; from typing import *; from cog import *\ndef predict({parameter}) -> str: ...\n"},
+    )
+
+    with pytest.raises(Undecidable):
+        read_partly("predict.py:predict", tmp_path)
+
+
+def test_default_of_two_constants_is_left_out(tmp_path: Path) -> None:
+    source = "import x\nif x.y:\n    N = 1\nelse:\n    N = 2\ndef predict(n: int = N) -> str: ...\n"
+    write(tmp_path, {"predict.py": source})
+
+    partial = read_partly("predict.py:predict", tmp_path)
+
+    assert [(gap.parameter, gap.word, gap.error.line) for gap in partial.gaps] == [("n", "default", 2)]
 
 
 # --- nothing runs, nothing hangs
@@ -655,6 +735,7 @@ def test_nothing_of_the_project_is_run(tmp_path: Path) -> None:
         "FOREVER",
         "DOUBLED",
         "LAUGHS",
+        "LAUGHS if unknown.x else CRIES",
         "str(LAUGHS)",
         "ITSELF",
         "Input(choices=ITSELF)",
@@ -671,7 +752,7 @@ def test_costly_source_is_given_up_quickly(expression: str, tmp_path: Path) -> N
     laughs = "\n".join(f"L{i} = [L{i - 1}] * 10" if i else "L0 = ['ha'] * 10" for i in range(9))
     prelude = (
         "FOREVER = 0\nwhile True:\n    FOREVER += 1\nDOUBLED = 'x'\nfor _ in range(99):\n    DOUBLED += DOUBLED\n"
-        f"{laughs}\nLAUGHS = L8\nITSELF = []\nITSELF.append(ITSELF)\n"
+        f"import unknown\n{laughs}\nLAUGHS = L8\n{laughs.replace('L', 'C')}\nCRIES = C8\nITSELF = []\nITSELF.append(ITSELF)\n"
         "def recursive(n):\n    return recursive(n) + recursive(n)\n"
     )
     begun = time.monotonic()
@@ -739,7 +820,12 @@ for line in sys.stdin:
 # What an older Python cannot tell of live objects.
 LOST = {(3, 8): {"typed_dict_totals.py:Predictor"}}
 # What no reading of the text can tell.
-UNDECIDABLE = {"partial.py:predict", "pydantic_1_models.py:Predictor", "rewritten_signature.py:Predictor"}
+UNDECIDABLE = {
+    "choices_from_code.py:Predictor",
+    "partial.py:predict",
+    "pydantic_1_models.py:Predictor",
+    "rewritten_signature.py:Predictor",
+}
 
 
 PREDICTOR_FILES = load_predictors()

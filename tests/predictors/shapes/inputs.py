@@ -5,7 +5,9 @@ from cog import Input
 
 @dataclass(frozen=True)
 class Inputs:
-    prompt = Input(description="What to draw")
+    prompt_text = "What to draw"
+    prompt = Input(description=prompt_text)
+    guidance = Input(description="Up to 10", ge=0, le=10, default=3.5)
 
     @staticmethod
     def guidance_with(default: float, le: float):

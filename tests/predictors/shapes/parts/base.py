@@ -10,7 +10,7 @@ class Base(BasePredictor):
     def predict(
         self,
         prompt: str = Inputs.prompt,
-        guidance: float = Inputs.guidance_with(default=3.5, le=10),
-        seed: int = Inputs.seed(),
+        guidance: float = Inputs.guidance,
+        seed: int = Input(description=Inputs.prompt_text, default=None),
     ) -> List[Path]:
         return [text_file(f"{prompt} {guidance} {seed}")]

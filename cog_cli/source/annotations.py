@@ -1,21 +1,88 @@
-"""`find_gap`: the first unknown thing in an annotation; on the way the classes in it are made complete."""
+"""`resolve`: an annotation without texts in it; `find_gap`: what of it is unknown, with its classes made complete."""
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import types
 import typing
 from typing import Any
 
 from cog.input import MISSING, FieldInfo
 from cog.model import admits_none
-from cog_cli.source.reading import ClassRecord, LazyAnnotation, Reading
-from cog_cli.source.resolve import resolve
-from cog_cli.source.values import Unknown
+from cog_cli.source.operations import find_unknown
+from cog_cli.source.reading import ClassRecord, LazyAnnotation, Reading, Scope
+from cog_cli.source.values import Place, Unknown
 from cog_cli.source.vocabulary import PydanticBase
+
+_MAX_DEPTH = 30
+# Subscribed with computed members, which is no type expression to type checkers.
+_UNION: Any = typing.Union
+_ANNOTATED: Any = typing.Annotated
+
+
+def resolve(reading: Reading, value: Any, scope: Scope, node: ast.AST, depth: int = 0) -> Any:
+    """`value` without texts; names in them are those of `scope`. Unknown if a part of it is."""
+    if depth > _MAX_DEPTH:
+        return reading.unknown("the type is nested too deeply", node, scope)
+    if isinstance(value, typing.ForwardRef):
+        value = value.__forward_arg__
+    if isinstance(value, str):
+        return _text(reading, value, scope, node, depth)
+    if isinstance(value, Unknown):
+        return value
+    if type(value).__name__ == "TypeAliasType":
+        return resolve(reading, value.__value__, scope, node, depth + 1)
+    if hasattr(value, "__supertype__"):
+        inner = resolve(reading, value.__supertype__, scope, node, depth + 1)
+        return value if inner is value.__supertype__ else inner
+    metadata = getattr(value, "__metadata__", None)
+    if metadata is not None:
+        inner = resolve(reading, value.__origin__, scope, node, depth + 1)
+        if inner is value.__origin__ or isinstance(inner, Unknown):
+            return value if inner is value.__origin__ else inner
+        members = (inner, *metadata)
+        return _ANNOTATED[members]
+    origin = typing.get_origin(value)
+    if origin is None or origin is typing.Literal:
+        return value
+    return _generic(reading, value, origin, scope, node, depth)
+
+
+def _generic(reading: Reading, value: Any, origin: Any, scope: Scope, node: ast.AST, depth: int) -> Any:
+    before = typing.get_args(value)
+    after = []
+    for item in before:
+        is_list = isinstance(item, list)  # the parameters of a Callable
+        after.append(item if is_list else resolve(reading, item, scope, node, depth + 1))
+    unknown = next((item for item in after if isinstance(item, Unknown)), None)
+    if unknown is not None:
+        return unknown
+    if all(new is old for new, old in zip(after, before, strict=True)):
+        return value
+    if origin in (typing.Union, types.UnionType):
+        members = tuple(after)
+        return _UNION[members]
+    if isinstance(value, types.GenericAlias):
+        return origin[tuple(after)]
+    return value.copy_with(tuple(after))
+
+
+def _text(reading: Reading, text: str, scope: Scope, node: ast.AST, depth: int) -> Any:
+    if len(text) > 10_000:
+        return reading.unknown("the annotation is too long", node, scope)
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return reading.failure(f"the annotation {text!r} cannot be parsed: {error}", node, scope)
+    for item in ast.walk(tree):
+        if hasattr(item, "lineno"):
+            ast.copy_location(item, node)
+    return resolve(reading, reading.evaluate(tree.body, scope), scope, node, depth + 1)
 
 
 def find_gap(reading: Reading, annotation: Any, *, is_output: bool) -> Unknown | None:
-    """Why `annotation` (resolved, see resolve.py) is not fully known; None if it is.
+    """Why `annotation` (resolved) is not fully known; None if it is.
 
     Afterwards every stand-in class in it has its final `__annotations__`, without texts that typing would evaluate.
     """
@@ -23,17 +90,16 @@ def find_gap(reading: Reading, annotation: Any, *, is_output: bool) -> Unknown |
     while stack:
         item, is_value = stack.pop()
         reading.budget.spend()
-        problem = item if isinstance(item, Unknown) else reading.taint_of(item)
-        if problem is not None:
-            return problem
+        if isinstance(item, Unknown):
+            return item
         if is_value or id(item) in seen:
             continue
         seen.add(id(item))
         if isinstance(item, (str, typing.ForwardRef)):
-            return Unknown(f"the forward reference {item!r} is not followed", reading.nowhere)
+            return Unknown(f"the forward reference {item!r} is not followed", Place())
         metadata = getattr(item, "__metadata__", None)
         if metadata is not None:
-            problem = reading.find_unknown(list(metadata))
+            problem = find_unknown(reading.budget, list(metadata))
             if problem is not None:
                 return problem
             stack.append((item.__origin__, False))
@@ -63,7 +129,7 @@ def _class_gap(reading: Reading, cls: Any, *, is_output: bool) -> Unknown | None
     for base in cls.__mro__:
         inherited = reading.class_record(base)
         if inherited is not None:
-            problem = problem or reading.taint_of(base) or _default_gap(reading, base, inherited)
+            problem = problem or _default_gap(reading, base, inherited)
     if problem is None and issubclass(cls, PydanticBase):
         _set_model_fields(reading, cls)
         if not is_output:
@@ -84,11 +150,12 @@ def _finish(reading: Reading, cls: Any, record: ClassRecord) -> Unknown | None:
     if record.is_finished:
         return problem or record.problem
     record.is_finished = True
+    at_end = dataclasses.replace(record.scope, parent=record.scope.module.scope)  # texts see all names of the module
     for name, annotation in record.annotations.items():
         value: Any = annotation
         if isinstance(annotation, LazyAnnotation):
             value = reading.evaluate(annotation.node, annotation.scope)
-            value = resolve(reading, value, record.scope, annotation.node)
+            value = resolve(reading, value, at_end, annotation.node)
         if isinstance(value, Unknown) and not name.startswith("_"):
             problem = problem or value
         resolved[name] = typing.Any if isinstance(value, Unknown) else value
@@ -100,14 +167,11 @@ def _finish(reading: Reading, cls: Any, record: ClassRecord) -> Unknown | None:
 
 def _default_gap(reading: Reading, cls: type, record: ClassRecord) -> Unknown | None:
     for name in record.annotations:
-        value = record.scope.names.get(name)
-        problem = reading.find_unknown(vars(cls).get(name))  # assigned later
-        if problem is not None:
-            return problem
+        value = record.names.get(name)
         if isinstance(value, dataclasses.Field):
             made = value.default_factory() if callable(value.default_factory) else value.default
             value = None if made is dataclasses.MISSING else made
-        problem = reading.find_unknown(value)
+        problem = find_unknown(reading.budget, value)
         if problem is not None:
             return problem
     return None
