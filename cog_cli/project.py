@@ -17,9 +17,10 @@ from cog_cli.compat.solver import resolve_stack
 from cog_cli.compat.stack import BaseImage, Stack
 from cog_cli.compat.tables import load_tables
 from cog_cli.config import Config, Locate, find_config, load_config
+from cog_cli.console import console
 from cog_cli.errors import CogError, ConfigError, Problem
 from cog_cli.requirements.packages import Requirements, read_requirements
-from cog_cli.source import Undecidable, read_source
+from cog_cli.source import Partial, Undecidable, read_partly
 
 _MAX_NAME = 30
 _DIGEST_CHARS = 8
@@ -112,34 +113,51 @@ def default_platform(environ: Mapping[str, str] = os.environ) -> str:
 
 
 def read_spec(project: Project, *, mode: str = "predict") -> PredictorSpec | None:
-    """The predictor's spec from its source; None if only running it can tell.
+    """The predictor's spec from its source; None if only running it can tell all of it.
 
     Raises ConfigError, with every problem, if the signature cannot be an API.
     """
-    reference = project.config.train if mode == "train" else project.config.predict
-    if reference is None:
-        raise CogError(f"cog.yaml has no `{mode}`", hint=f'Add e.g. `{mode}: "predict.py:Predictor"`.')
     try:
-        return read_source(reference, project.root, mode=mode)
+        partial = _read_partly(project, mode)
     except Undecidable:
         return None
-    except SignatureError as error:
-        raise ConfigError([_as_problem(each, reference) for each in (error, *error.others)]) from error
+    return None if partial.gaps else partial.spec
 
 
 def require_spec(project: Project, *, mode: str = "predict") -> PredictorSpec:
-    """The spec from the source, where a build is out of the question. Raises CogError that says what hides it."""
-    spec = read_spec(project, mode=mode)
-    if spec is not None:
-        return spec
-    reference = (project.config.train if mode == "train" else project.config.predict) or ""
+    """The spec from the source, where a build is out of the question. A warning tells the words that are left out.
+
+    Raises ConfigError as `read_spec` does, and CogError that says what hides the signature.
+    """
+    reference = _reference(project, mode)
     try:
-        return read_source(reference, project.root, mode=mode)
+        partial = _read_partly(project, mode)
     except Undecidable as error:
         raise CogError(
             f"the signature can be known only by running the model:\n{_as_problem(error, reference)}",
             hint="`cog build` runs it, and the image carries the schema.",
         ) from error
+    for gap in partial.gaps:
+        problem = _as_problem(gap.error, reference)
+        console.warn(f"{problem.where}: the {gap.word} of `{gap.parameter}` is left out: it {problem.message}")
+    return partial.spec
+
+
+def _read_partly(project: Project, mode: str) -> Partial:
+    reference = _reference(project, mode)
+    try:
+        return read_partly(reference, project.root, mode=mode)
+    except Undecidable:
+        raise
+    except SignatureError as error:
+        raise ConfigError([_as_problem(each, reference) for each in (error, *error.others)]) from error
+
+
+def _reference(project: Project, mode: str) -> str:
+    reference = project.config.train if mode == "train" else project.config.predict
+    if reference is None:
+        raise CogError(f"cog.yaml has no `{mode}`", hint=f'Add e.g. `{mode}: "predict.py:Predictor"`.')
+    return reference
 
 
 def push_name(project: Project, given: str | None) -> str:

@@ -200,6 +200,20 @@ def test_schema_prints_the_document_without_importing_the_model(project: Project
     assert list(properties) == ["image", "n", "words", "s"]
 
 
+def test_schema_leaves_out_a_default_that_only_running_can_tell_and_says_so(project: Project, cog: Cog) -> None:
+    source = PREDICTOR.replace("n: int = 1", "n: int = 1 if torch.cuda.is_available() else 2")
+    folder = project({"predict.py": "import torch\n" + source})
+
+    answer = cog("schema", folder=folder)
+
+    assert answer.returncode == 0, answer.stderr
+    schema = json.loads(answer.stdout)["components"]["schemas"]["Input"]
+    assert schema["properties"]["n"] == {"x-order": 1, "title": "N", "type": "integer"}
+    assert "required" not in schema
+    (line,) = answer.stderr.splitlines()
+    assert line.startswith("warning: predict.py:7:57: the default of `n` is left out: it cannot be known")
+
+
 @pytest.mark.parametrize("name", ["dockerfile", "debug"])
 def test_dockerfile_prints_what_would_be_built(project: Project, cog: Cog, name: str) -> None:
     answer = cog(name, folder=project())
