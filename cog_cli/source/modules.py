@@ -15,7 +15,7 @@ from cog_cli.source.operations import equal
 from cog_cli.source.reading import Reading, Scope
 from cog_cli.source.source_file import SourceFile, load_source
 from cog_cli.source.statements import find_binders
-from cog_cli.source.usage import TRUSTED, Region, Surroundings, collect_regions
+from cog_cli.source.usage import OPERATORS, TRUSTED, Region, Surroundings, collect_regions
 from cog_cli.source.values import ABSENT, KnownModule, Place, Unknown
 from cog_cli.source.vocabulary import find_known, is_known_module, is_known_object, package_value, star_names
 
@@ -265,7 +265,10 @@ class Modules:
         for module in modules:
             functions |= module.function_names | {name for name in module.binders if not module.is_known(name)}
             classes |= module.class_names
-        return Surroundings(frozenset(functions & TRUSTED), frozenset(classes), self.reading.budget.spend)
+        has_operators = not OPERATORS.isdisjoint(functions)
+        return Surroundings(
+            frozenset(functions & TRUSTED), frozenset(classes), has_operators, self.reading.budget.spend
+        )
 
 
 class _Folder(SourceModule):

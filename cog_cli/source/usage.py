@@ -51,6 +51,8 @@ class Surroundings:
 
     own_functions: frozenset[str]
     own_classes: frozenset[str]
+    # Whether a class of the project has operators of its own, which may do anything with what they are given.
+    has_own_operators: bool
     spend: Callable[[int], None]
 
 
@@ -104,6 +106,16 @@ _KEEPING = _words(
 )
 
 
+_OPERATIONS = (ast.BinOp, ast.UnaryOp, ast.AugAssign, ast.Compare, ast.Subscript)
+# What Python calls for these.
+OPERATORS = frozenset(
+    f"__{kind}{name}__"
+    for name in _words("add sub mul matmul truediv floordiv mod pow lshift rshift and xor or")
+    for kind in ("", "r", "i")
+) | _words(
+    "__getitem__ __setitem__ __delitem__ __contains__ __missing__ __neg__ __pos__ __invert__ __eq__ __lt__ __gt__"
+)
+
 # Names that are taken for what they usually mean, unless the project has functions of these names.
 TRUSTED = _READS | _PASSES_ELEMENTS | _GIVES_ON | _KEEPING
 
@@ -133,7 +145,9 @@ class _Visitor:
             rule = _RULES.get(type(node))
             if isinstance(node, ast.stmt) and is_main_guard(node):
                 continue
-            if rule is not None:
+            if self.around.has_own_operators and isinstance(node, _OPERATIONS):
+                self.gives(node, flow)
+            elif rule is not None:
                 rule(self, node, flow)
             else:
                 self.push(flow if isinstance(node, ast.expr) else flow.to(Level.READ), *ast.iter_child_nodes(node))

@@ -500,6 +500,18 @@ def test_training_function_is_read_in_its_mode(tmp_path: Path) -> None:
         ("async def f(): return 1\ndef predict(n: int = f()) -> str: ...\n", 2, "is not followed"),
         ("X = 'X'\ndef predict(n: X) -> str: ...\n", 2, "nested too deeply"),
         (
+            "from cog import Input\nL = ['a']\nclass K:\n    def __add__(self, other):\n        other.append('b')\n        return other\n"
+            "K() + L\ndef predict(n: str = Input(choices=L)) -> str: ...\n",
+            7,
+            "`L` may be changed by what happens to it here",
+        ),
+        (
+            "from cog import Input\nL = ['a']\nclass K:\n    def __getitem__(self, other): other.append('b')\n"
+            "k = K()\nk[L]\ndef predict(n: str = Input(choices=L)) -> str: ...\n",
+            6,
+            "`L` may be changed by what happens to it here",
+        ),
+        (
             "from dataclasses import dataclass\n@dataclass\nclass A:\n    n: int\n    def grow(self): self.n += 1\n"
             "a = A(1)\na.grow()\ndef predict(n: int = a.n) -> str: ...\n",
             7,
