@@ -18,7 +18,7 @@ class Predictor(BasePredictor):
 
 
 CASES = [
-    ({"prompt": "to be"}, {"text": "TO BE", "tokens": 2}, {"tokens": 2, "model.words": ["to", "be"]}),
-    ({"prompt": ""}, {"text": "", "tokens": 0}, {"tokens": 0, "model.words": []}),
+    ({"prompt": "to be"}, {"text": "TO BE", "tokens": 2}, {"tokens": 2, "model": {"words": ["to", "be"]}}),
+    ({"prompt": ""}, {"text": "", "tokens": 0}, {"tokens": 0, "model": {"words": []}}),
 ]
 BAD_INPUTS = [({"prompt": 0}, "prompt")]

@@ -268,7 +268,7 @@ def test_a_cancel_in_a_flood_of_lines_loses_and_repeats_none(serve: Serve) -> No
 
 @pytest.mark.slow
 def test_a_kill_in_a_flood_of_lines_repeats_none(serve: Serve) -> None:
-    server = serve(FLOOD, environment={"COG_MAX_RESTARTS": "100"})
+    server = serve(FLOOD, environment={"COG_MAX_RESTART_DELAY": "0", "COG_POISON_LIMIT": "0"})
     for turn in range(30):
         server.wait_for("READY")
         server.http.post("/predictions", json={"id": f"p{turn}"}, headers=BACKGROUND)
