@@ -5,8 +5,7 @@ import functools
 import inspect
 from typing import Any, Callable, Dict, Tuple
 
-from cog.fields import as_field_info
-from cog.input import MISSING, FieldInfo
+from cog.input import MISSING, FieldInfo, as_field_info
 
 
 def give_defaults(cls: type, name: str) -> None:

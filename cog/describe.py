@@ -6,8 +6,8 @@ import os
 import sys
 
 from cog.predictor import load_target
-from cog.signature import read_signature
-from cog.spec import SignatureError
+from cog.reading.signature import read_signature
+from cog.schema.spec import SignatureError
 
 
 def main() -> None:

@@ -1,9 +1,15 @@
 """`Input(...)`: what a predictor says about one parameter beyond its type."""
 
+import re
 from dataclasses import dataclass
-from typing import Any, List, Optional, Sequence, Union
+from typing import Any, Dict, List, Optional, Sequence, Union
 
 Number = Union[int, float]
+
+# Which constraints bound a value, its characters, its items.
+NUMBERS = ("ge", "gt", "le", "lt", "multiple_of")
+LENGTHS = ("min_length", "max_length")
+COUNTS = ("min_items", "max_items")
 
 
 class _Missing:
@@ -96,4 +102,36 @@ def _as_list(values: Any) -> List[Any]:
     return sorted(values, key=repr) if isinstance(values, (set, frozenset)) else list(values)
 
 
-__all__: List[str] = ["MISSING", "FieldInfo", "Input"]
+def as_field_info(value: Any) -> Optional[FieldInfo]:
+    """Give `Input(...)` as it is, a `Field(...)` of pydantic 1 or 2 translated, anything else as None."""
+    if isinstance(value, FieldInfo):
+        return value
+    kind = type(value)
+    if kind.__name__ != "FieldInfo" or kind.__module__.split(".")[0] != "pydantic":
+        return None
+    default = value.default
+    if callable(getattr(value, "default_factory", None)):
+        default = value.default_factory()
+    elif default is ... or type(default).__name__ in ("PydanticUndefinedType", "UndefinedType"):
+        default = MISSING
+    return FieldInfo(default=default, **_pydantic_constraints(value))
+
+
+def _pydantic_constraints(value: Any) -> Dict[str, Any]:
+    """The constraints of a pydantic FieldInfo: attributes in version 1, `metadata` objects in version 2."""
+    holders = [value, *getattr(value, "metadata", ())]
+    names = {name: (name,) for name in (*NUMBERS, *LENGTHS, *COUNTS, "title", "description", "examples")}
+    result: Dict[str, Any] = {}
+    for target, sources in {**names, "regex": ("regex", "pattern")}.items():
+        found = [getattr(holder, name, None) for holder in holders for name in sources]
+        result[target] = next((item for item in found if item is not None and not callable(item)), None)
+    extra = getattr(value, "extra", None) or {}  # where pydantic 1 keeps what it does not know
+    if getattr(value, "deprecated", None) or extra.get("deprecated"):
+        result["deprecated"] = True
+    result["examples"] = result["examples"] or extra.get("examples")
+    if isinstance(result["regex"], re.Pattern):
+        result["regex"] = result["regex"].pattern
+    return result
+
+
+__all__: List[str] = ["COUNTS", "LENGTHS", "MISSING", "NUMBERS", "FieldInfo", "Input", "as_field_info"]

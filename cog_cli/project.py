@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from platform import machine
 
-from cog.spec import PredictorSpec, SignatureError
+from cog.schema.spec import PredictorSpec, SignatureError
 from cog_cli.compat.drivers import Host
 from cog_cli.compat.index import live_tables
 from cog_cli.compat.solver import resolve_stack

@@ -8,11 +8,11 @@ import termios
 import traceback
 from typing import Any, Callable, Dict, Optional
 
-from cog import wire
-from cog.convert import encode_output
+from cog.schema.spec import SignatureError, TypeSpec
 from cog.scope import Scope
-from cog.spec import SignatureError, TypeSpec
+from cog.worker import wire
 from cog.worker.channel import Channel
+from cog.worker.convert import encode_output
 
 MAX_ERROR_CHARS = 64 * 1024
 

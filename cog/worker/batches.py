@@ -4,9 +4,9 @@ import sys
 import time
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set
 
-from cog import wire
 from cog.scope import Scope, _current
 from cog.types import CancelationException
+from cog.worker import wire
 from cog.worker.answers import Answers, describe_error, print_user_traceback
 from cog.worker.channel import Channel
 from cog.worker.lookout import Lookout

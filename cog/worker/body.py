@@ -10,9 +10,9 @@ import time
 import traceback
 from typing import Any, Dict, List, Optional
 
-from cog import wire
 from cog.scope import _current
 from cog.types import CancelationException
+from cog.worker import wire
 from cog.worker.answers import Answers, describe_error, print_user_traceback
 from cog.worker.batches import Batches
 from cog.worker.channel import Channel

@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from typing import Any, Deque, Dict, List, Optional, Sequence
 
-from cog import wire
+from cog.worker import wire
 from cog.worker.printed import Printed
 
 _CHUNK = 1 << 20

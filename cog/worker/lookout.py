@@ -2,8 +2,8 @@
 
 from typing import Any, Callable, List, Optional, Sequence, Tuple
 
-from cog import wire
 from cog.types import CancelationException
+from cog.worker import wire
 from cog.worker.channel import Channel
 from cog.worker.logs import must_not_break_off
 

@@ -5,15 +5,15 @@ import inspect
 import os
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from cog import wire
-from cog.annotations import type_spec
-from cog.batching import item_type
-from cog.convert import Decoder, LocalFile, make_decoder, make_default
 from cog.input import MISSING
 from cog.predictor import entry_method, load_target
-from cog.signature import _resolve_hints, field_info, input_parameters, read_signature
-from cog.spec import PredictorSpec
+from cog.reading.annotations import type_spec
+from cog.reading.batching import item_type
+from cog.reading.signature import _resolve_hints, field_info, input_parameters, read_signature
+from cog.schema.spec import PredictorSpec
 from cog.types import Path
+from cog.worker import wire
+from cog.worker.convert import Decoder, LocalFile, make_decoder, make_default
 
 
 class Model:

@@ -8,7 +8,7 @@ import time
 from typing import Callable, Dict, List, Optional, Tuple
 
 from cog.scope import Scope
-from cog.text_memory import EMPTY, FILL, SIZE_BYTES, START, batch_head, record_head
+from cog.worker.text_memory import EMPTY, FILL, SIZE_BYTES, START, batch_head, record_head
 
 # How long text may lie here while nothing else is sent.
 _DELAY_S = 0.005

@@ -4,7 +4,7 @@ import json
 
 import click
 
-from cog.openapi import openapi_document
+from cog.schema.openapi import openapi_document
 from cog_cli import options
 from cog_cli.console import console
 from cog_cli.project import load_project, require_spec

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from cog.spec import PredictorSpec
+from cog.schema.spec import PredictorSpec
 from cog_cli.errors import CogError
 from cog_cli.image.build import BuildOrder
 from cog_cli.image.labels import LABEL_CONFIG, LABEL_SIGNATURE, LABEL_TRAIN_SIGNATURE

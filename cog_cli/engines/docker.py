@@ -18,7 +18,7 @@ from docker import errors as docker_errors
 from docker.models.containers import Container
 from docker.types import DeviceRequest
 
-from cog.spec import PredictorSpec
+from cog.schema.spec import PredictorSpec
 from cog_cli.engines.base import GpuNotAvailable, Image, ImageNotFound, RunningModel, RunOptions
 from cog_cli.engines.buildx import find_docker
 from cog_cli.engines.connection import connect

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from cog.spec import PredictorSpec
+from cog.schema.spec import PredictorSpec
 from cog_cli.console import console
 from cog_cli.engines.base import Image
 from cog_cli.engines.buildx import BuildCall, find_docker, run_build

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import cog
-from cog.spec import PredictorSpec
+from cog.schema.spec import PredictorSpec
 from cog_cli.config import Config
 from cog_cli.console import console
 from cog_cli.engines.base import Image, ImageNotFound, RunningModel, RunOptions

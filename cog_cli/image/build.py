@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cog.spec import PredictorSpec
+from cog.schema.spec import PredictorSpec
 from cog_cli.compat.drivers import Host
 from cog_cli.console import console
 from cog_cli.errors import UsageError

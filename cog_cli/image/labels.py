@@ -8,8 +8,8 @@ import subprocess
 from datetime import datetime, timezone
 from pathlib import Path
 
-from cog.openapi import openapi_document
-from cog.spec import PredictorSpec
+from cog.schema.openapi import openapi_document
+from cog.schema.spec import PredictorSpec
 from cog.version import __version__
 from cog_cli.config import Config
 from cog_cli.console import console

@@ -10,10 +10,10 @@ from typing import Any
 
 from pydantic_core import SchemaValidator, ValidationError
 
-from cog.json_values import is_value_of
-from cog.spec import CONTAINERS, FieldSpec, PredictorSpec, TypeSpec
-from cog.strict_json import JSONError, loads
-from cog.validation import clean_errors, input_schema
+from cog.schema.json_values import is_value_of
+from cog.schema.spec import CONTAINERS, FieldSpec, PredictorSpec, TypeSpec
+from cog.schema.strict_json import JSONError, loads
+from cog.schema.validation import clean_errors, input_schema
 from cog_cli.errors import CogError, UsageError
 from cog_cli.prediction.uploads import Upload, find_upload
 

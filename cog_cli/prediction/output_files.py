@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from cog.json_values import is_value_of
-from cog.spec import OutputSpec, TypeSpec
+from cog.schema.json_values import is_value_of
+from cog.schema.spec import OutputSpec, TypeSpec
 from cog_cli.errors import CogError
 
 # Keys and indexes into the output.

@@ -2,7 +2,7 @@
 
 Names are followed to the statements that bind them, and expressions to values; real typing objects stand for types,
 real classes and functions without bodies for the project's. These go through the reader of live objects
-(`cog.signature`), so that both roads end in one translator. What cannot be known without running the code is
+(`cog.reading.signature`), so that both roads end in one translator. What cannot be known without running the code is
 Undecidable, never a guess: no statement is executed, and a container counts only if nothing that may run changes it.
 
 Taken for granted: importing the module succeeds, and packages do not reach into the project's modules by themselves.
@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cog.spec import PredictorSpec, SignatureError
+from cog.schema.spec import PredictorSpec, SignatureError
 from cog_cli.source.budget import OutOfSteps
 from cog_cli.source.definitions import define
 from cog_cli.source.entry import Gap, Partial, describe_target

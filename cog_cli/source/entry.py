@@ -10,8 +10,8 @@ from typing import Any
 
 from cog.input import MISSING, FieldInfo
 from cog.predictor import entry_method
-from cog.signature import read_signature
-from cog.spec import FieldSpec, PredictorSpec, SignatureError
+from cog.reading.signature import read_signature
+from cog.schema.spec import FieldSpec, PredictorSpec, SignatureError
 from cog_cli.source.annotations import find_gap, resolve
 from cog_cli.source.budget import MAX_SIZE
 from cog_cli.source.operations import find_unknown, parts

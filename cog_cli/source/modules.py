@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from cog.spec import SignatureError
+from cog.schema.spec import SignatureError
 from cog_cli.source.escapes import Escapes, find_escapes
 from cog_cli.source.imports import ImportGraph
 from cog_cli.source.operations import equal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from cog.spec import SignatureError
+from cog.schema.spec import SignatureError
 from cog_cli.source.modules import SourceModule
 from cog_cli.source.reading import Reading
 from cog_cli.source.values import KnownModule, Unknown

@@ -11,7 +11,7 @@ import tokenize
 import warnings
 from pathlib import Path
 
-from cog.spec import SignatureError
+from cog.schema.spec import SignatureError
 from cog_cli.source.values import Place, Undecidable
 
 MAX_BYTES = 2 * 1024 * 1024

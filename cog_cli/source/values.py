@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cog.spec import SignatureError
+from cog.schema.spec import SignatureError
 
 # A name or attribute that does not exist, which is not the same as one whose value is unknown.
 ABSENT: Any = type("Absent", (), {"__repr__": lambda self: "ABSENT"})()

@@ -52,7 +52,7 @@ _ALIASES = {
 
 
 class PydanticBase:
-    """What stands in for pydantic's BaseModel; `cog.objects` knows it by its name and module."""
+    """What stands in for pydantic's BaseModel; `cog.reading.objects` knows it by its name and module."""
 
     __module__ = "pydantic.main"
 

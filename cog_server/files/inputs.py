@@ -9,9 +9,9 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cog.json_values import is_value_of
-from cog.spec import FieldSpec, PredictorSpec, TypeSpec
-from cog.validation import URL_PATTERN
+from cog.schema.json_values import is_value_of
+from cog.schema.spec import FieldSpec, PredictorSpec, TypeSpec
+from cog.schema.validation import URL_PATTERN
 from cog_server.files.cancellation import stop
 from cog_server.files.fetch import FetchError, FileFetcher
 from cog_server.files.schemes import SCHEMES, scheme_of

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from cog.spec import PredictorSpec
+from cog.schema.spec import PredictorSpec
 from cog_server.files.destination import OutputPath
 from cog_server.files.room import Arrival, FileRoom
 from cog_server.observe.exposition import Family

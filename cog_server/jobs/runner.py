@@ -14,8 +14,8 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from cog import wire
-from cog.spec import PredictorSpec
+from cog.schema.spec import PredictorSpec
+from cog.worker import wire
 from cog_server.files.fetch import FetchError
 from cog_server.files.inputs import InputShape, Place, redact
 from cog_server.files.outputs import OutputError, StoredOutput

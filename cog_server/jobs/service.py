@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from cog.spec import PredictorSpec
+from cog.schema.spec import PredictorSpec
 from cog_server.files.fetch import FileLimits
 from cog_server.files.room import FileOptions, FileRoom
 from cog_server.gpu import GpuCheck

@@ -9,7 +9,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from cog.spec import PredictorSpec
+from cog.schema.spec import PredictorSpec
 from cog_server.observe.nvidia_smi import list_gpus
 from cog_server.settings import Settings
 from cog_server.worker.devices import Place, devices_of, read_visible

@@ -20,8 +20,8 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from cog import wire
-from cog.text_memory import EMPTY, SIZE_BYTES, read_texts
+from cog.worker import wire
+from cog.worker.text_memory import EMPTY, SIZE_BYTES, read_texts
 from cog_server.predictions.json_pieces import encode_json
 from cog_server.worker.oom import OomKills
 
@@ -283,7 +283,7 @@ class WorkerProcess:
 
 
 def _make_memory() -> int:
-    """Open a file without a name that holds what cog/text_memory.py describes."""
+    """Open a file without a name that holds what cog/worker/text_memory.py describes."""
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("cog-text")
     else:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-from cog import wire
-from cog.spec import PredictorSpec
+from cog.schema.spec import PredictorSpec
+from cog.worker import wire
 from cog_server.settings import Settings, worker_environment
 from cog_server.worker.devices import Place
 from cog_server.worker.oom import OomKills

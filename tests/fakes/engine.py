@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from cog.convert import encode_output
+from cog.worker.convert import encode_output
 from cog.worker.model import Model
 from cog_cli.engines.base import Image, ImageNotFound, RunningModel, RunOptions
 from cog_cli.errors import CogError

@@ -379,7 +379,7 @@ def vandalism(lab: Lab, size: int) -> str:
         "fds": "os.closerange(0, 256)",
         "recursion": "sys.setrecursionlimit(60)",
         "environ": "os.environ.clear()",
-        "modules": "[sys.modules.pop(n, None) for n in ('json', 'cog', 'cog.wire', 'cog.convert')]",
+        "modules": "[sys.modules.pop(n, None) for n in ('json', 'cog', 'cog.worker.wire', 'cog.worker.convert')]",
         "alarm": "signal.alarm(1); time.sleep(1.5)",
         "rlimit": "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))",
         "nice": "os.nice(5)",

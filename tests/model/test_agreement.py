@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic_core import SchemaValidator, ValidationError
 
-from cog.openapi import openapi_document
-from cog.spec import FieldSpec, OutputSpec, PredictorSpec, TypeSpec
-from cog.validation import URL_PATTERN, input_schema
+from cog.schema.openapi import openapi_document
+from cog.schema.spec import FieldSpec, OutputSpec, PredictorSpec, TypeSpec
+from cog.schema.validation import URL_PATTERN, input_schema
 from tests.conftest import examples
 
 _SCALARS = st.sampled_from(["str", "int", "float", "bool", "path", "secret", "any", "date", "datetime"])

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cog
-from cog.annotations import type_spec
-from cog.convert import encode_output, make_decoder
+from cog.reading.annotations import type_spec
+from cog.worker.convert import encode_output, make_decoder
 
 
 class Colour(enum.Enum):

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cog.openapi import openapi_document
+from cog.schema.openapi import openapi_document
 from cog_cli.source import read_source
 
 MODELS = json.loads((Path(__file__).parent / "public_models.json").read_text(encoding="utf-8"))["models"]

@@ -16,7 +16,7 @@ _SCRIPT = """
 import json, sys
 from typing import List, Optional
 import cog, cog.describe, cog.file_names, cog.worker.body
-from cog.signature import read_signature
+from cog.reading.signature import read_signature
 
 class Out(cog.BaseModel):
     file: Optional[cog.Path]

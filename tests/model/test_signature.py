@@ -30,8 +30,8 @@ import pydantic
 import pytest
 
 import cog
-from cog.signature import read_signature
-from cog.spec import FieldSpec, OutputSpec, PredictorSpec, SignatureError, TypeSpec
+from cog.reading.signature import read_signature
+from cog.schema.spec import FieldSpec, OutputSpec, PredictorSpec, SignatureError, TypeSpec
 
 
 class Color(str, enum.Enum):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cog.strict_json import MAX_DEPTH, JSONError, loads
+from cog.schema.strict_json import MAX_DEPTH, JSONError, loads
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

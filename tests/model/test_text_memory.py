@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cog.text_memory import EMPTY, FILL, SIZE_BYTES, START, batch_head, read_texts, record_head
+from cog.worker.text_memory import EMPTY, FILL, SIZE_BYTES, START, batch_head, read_texts, record_head
 
 
 def memory_of(*parts: bytes, sent: int = 0, batch: int = 0, taken: int = 0) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cog import wire
+from cog.worker import wire
 
 _KINDS = st.sampled_from([wire.PREDICT, wire.LOG, wire.OUTPUT, wire.DONE])
 _HEADS = st.dictionaries(st.text(max_size=10), st.none() | st.integers() | st.text(max_size=20), max_size=4)

@@ -10,7 +10,7 @@ from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
-from cog.openapi import openapi_document
+from cog.schema.openapi import openapi_document
 from cog_server.http.routes.answers import json_answer, problem
 from cog_server.jobs.port import PredictionService
 from cog_server.settings import Settings

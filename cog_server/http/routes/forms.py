@@ -15,8 +15,8 @@ from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
 
 from cog.file_names import safe_name
-from cog.spec import PredictorSpec, TypeSpec
-from cog.strict_json import JSONError, loads
+from cog.schema.spec import PredictorSpec, TypeSpec
+from cog.schema.strict_json import JSONError, loads
 from cog_server.files.fetch import new_path
 from cog_server.files.inputs import MAX_FILES, Upload
 from cog_server.files.room import Arrival, FileRoom

@@ -1,4 +1,4 @@
-"""`loads_large`: what `cog.strict_json.loads` gives, at ten times its speed for a large text with few values in it."""
+"""`loads_large`: what `strict_json.loads` gives, at ten times its speed for a large text with few values in it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from cog.strict_json import loads
+from cog.schema.strict_json import loads
 
 # Below that there is little to gain.
 MIN_BYTES = 16 * 1024

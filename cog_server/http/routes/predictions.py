@@ -15,8 +15,8 @@ from fastapi import FastAPI
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
 
-from cog.spec import PredictorSpec
-from cog.strict_json import JSONError
+from cog.schema.spec import PredictorSpec
+from cog.schema.strict_json import JSONError
 from cog_server.http.exchange import Exchange, Taker
 from cog_server.http.routes.answers import JSON, JSONAnswer, json_answer, problem
 from cog_server.http.routes.extensions import on_leave

@@ -12,9 +12,9 @@ from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
 
-from cog.spec import PredictorSpec
-from cog.strict_json import JSONError
-from cog.validation import clean_errors, input_schema
+from cog.schema.spec import PredictorSpec
+from cog.schema.strict_json import JSONError
+from cog.schema.validation import clean_errors, input_schema
 from cog_server.files.destination import DestinationError, OutputPath, read_output_path
 from cog_server.http.routes.answers import JSON, problem
 from cog_server.http.routes.large_json import loads_large

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cog.spec import FieldSpec, PredictorSpec
-from cog.strict_json import JSONError, loads
+from cog.schema.spec import FieldSpec, PredictorSpec
+from cog.schema.strict_json import JSONError, loads
 
 _TEXTS = ("str", "path", "file", "secret", "datetime", "date")
 _LISTS = ("list", "set", "tuple")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cog.spec import FieldSpec, OutputSpec, PredictorSpec, TypeSpec
+from cog.schema.spec import FieldSpec, OutputSpec, PredictorSpec, TypeSpec
 from cog_cli.config import Config
 from cog_cli.image.labels import LABEL_CONFIG, LABEL_FREEZE, LABEL_SCHEMA, image_labels
 

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cog.spec import PredictorSpec, SignatureError
+from cog.schema.spec import PredictorSpec, SignatureError
 from cog_cli.source import Undecidable, read_partly, read_source
 from tests.cli.source.programs import SHARED_FILE, ProgramMaker
 from tests.cli.source.signatures import SignatureMaker
@@ -820,7 +820,7 @@ DESCRIBE_ALL = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 from cog.predictor import load_target
-from cog.signature import read_signature
+from cog.reading.signature import read_signature
 for line in sys.stdin:
     reference, mode = line.split()
     try:
@@ -928,7 +928,7 @@ def import_text(text: str, name: str) -> dict[str, Any]:
 
 
 def live_spec(target: Any) -> PredictorSpec | SignatureError:
-    from cog.signature import read_signature
+    from cog.reading.signature import read_signature
 
     try:
         return read_signature(target)

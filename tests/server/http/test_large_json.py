@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cog.strict_json import JSONError, loads
+from cog.schema.strict_json import JSONError, loads
 from cog_server.http.routes.large_json import MIN_BYTES, loads_large
 
 _FILLER = "A" * MIN_BYTES

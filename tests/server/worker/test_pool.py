@@ -16,7 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from cog import wire
+from cog.worker import wire
 from cog_server.settings import Settings
 from cog_server.worker.oom import OomKills
 from cog_server.worker.pool import WorkerPool

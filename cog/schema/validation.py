@@ -8,8 +8,8 @@ import difflib
 import functools
 from typing import Any, Dict, List, Set
 
-from cog.json_values import to_date, to_datetime
-from cog.spec import FieldSpec, PredictorSpec, TypeSpec
+from cog.schema.json_values import to_date, to_datetime
+from cog.schema.spec import FieldSpec, PredictorSpec, TypeSpec
 
 Schema = Dict[str, Any]
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Iterator, List, Tuple
 
-from cog.spec import TypeSpec
+from cog.schema.spec import TypeSpec
 
 Place = Tuple[Any, ...]
 

@@ -11,10 +11,10 @@ import types
 import typing
 from typing import Any, Dict, List, Tuple
 
-from cog.fields import as_field_info, field_info, field_spec, has_constraints, is_optional, split_annotated
-from cog.input import MISSING
-from cog.objects import ABSENT, object_fields
-from cog.spec import FieldSpec, SignatureError, TypeSpec
+from cog.input import MISSING, as_field_info
+from cog.reading.fields import field_info, field_spec, has_constraints, is_optional, split_annotated
+from cog.reading.objects import ABSENT, object_fields
+from cog.schema.spec import FieldSpec, SignatureError, TypeSpec
 from cog.types import AsyncConcatenateIterator, ConcatenateIterator, File, Opaque, Secret
 
 _MAX_DEPTH = 20

@@ -16,13 +16,13 @@ import tempfile
 import typing
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
-from cog.annotations import bare, object_fields, type_spec, union_members
 from cog.input import MISSING, FieldInfo
-from cog.json_values import is_value_of, to_date, to_datetime
 from cog.model import BaseModel
-from cog.objects import constructor_names
-from cog.outputs import check_output
-from cog.spec import TypeSpec
+from cog.reading.annotations import bare, object_fields, type_spec, union_members
+from cog.reading.objects import constructor_names
+from cog.schema.json_values import is_value_of, to_date, to_datetime
+from cog.schema.outputs import check_output
+from cog.schema.spec import TypeSpec
 from cog.types import Path, Secret
 
 _MAX_DEPTH = 100

@@ -7,14 +7,11 @@ import re
 import typing
 from typing import Any, Dict, FrozenSet, List, Optional, Tuple
 
-from cog.input import MISSING, FieldInfo
-from cog.json_values import is_value_of, json_value, type_phrase
-from cog.spec import FieldSpec, SignatureError, TypeSpec
+from cog.input import COUNTS, LENGTHS, MISSING, NUMBERS, FieldInfo, as_field_info
+from cog.schema.json_values import is_value_of, json_value, type_phrase
+from cog.schema.spec import FieldSpec, SignatureError, TypeSpec
 
-_NUMBERS = ("ge", "gt", "le", "lt", "multiple_of")
-_LENGTHS = ("min_length", "max_length")
-_COUNTS = ("min_items", "max_items")
-_CONSTRAINTS = (*_NUMBERS, *_LENGTHS, *_COUNTS, "regex", "choices", "accept")
+_CONSTRAINTS = (*NUMBERS, *LENGTHS, *COUNTS, "regex", "choices", "accept")
 
 _NUMERIC = frozenset({"int", "float", "any"})
 _TEXTUAL = frozenset({"str", "secret", "any"})
@@ -61,38 +58,6 @@ def _metadata(annotation: Any) -> Tuple[Any, ...]:
     return ()
 
 
-def as_field_info(value: Any) -> Optional[FieldInfo]:
-    """Give `Input(...)` as it is, a `Field(...)` of pydantic 1 or 2 translated, anything else as None."""
-    if isinstance(value, FieldInfo):
-        return value
-    kind = type(value)
-    if kind.__name__ != "FieldInfo" or kind.__module__.split(".")[0] != "pydantic":
-        return None
-    default = value.default
-    if callable(getattr(value, "default_factory", None)):
-        default = value.default_factory()
-    elif default is ... or type(default).__name__ in ("PydanticUndefinedType", "UndefinedType"):
-        default = MISSING
-    return FieldInfo(default=default, **_pydantic_constraints(value))
-
-
-def _pydantic_constraints(value: Any) -> Dict[str, Any]:
-    """The constraints of a pydantic FieldInfo: attributes in version 1, `metadata` objects in version 2."""
-    holders = [value, *getattr(value, "metadata", ())]
-    names = {name: (name,) for name in (*_NUMBERS, *_LENGTHS, *_COUNTS, "title", "description", "examples")}
-    result: Dict[str, Any] = {}
-    for target, sources in {**names, "regex": ("regex", "pattern")}.items():
-        found = [getattr(holder, name, None) for holder in holders for name in sources]
-        result[target] = next((item for item in found if item is not None and not callable(item)), None)
-    extra = getattr(value, "extra", None) or {}  # where pydantic 1 keeps what it does not know
-    if getattr(value, "deprecated", None) or extra.get("deprecated"):
-        result["deprecated"] = True
-    result["examples"] = result["examples"] or extra.get("examples")
-    if isinstance(result["regex"], re.Pattern):
-        result["regex"] = result["regex"].pattern
-    return result
-
-
 def has_constraints(info: FieldInfo) -> bool:
     """Whether `info` limits the values, beyond describing them."""
     return any(getattr(info, name) is not None for name in _CONSTRAINTS)
@@ -123,7 +88,7 @@ def field_spec(name: str, type_spec: TypeSpec, info: FieldInfo, *, label: str = 
         type=type_spec,
         required=required,
         default=None if required else json_value(info.default, label),
-        **{part: getattr(info, part) for part in (*_NUMBERS, *_LENGTHS, *_COUNTS, "regex", "accept")},
+        **{part: getattr(info, part) for part in (*NUMBERS, *LENGTHS, *COUNTS, "regex", "accept")},
         **{part: getattr(info, part) for part in ("title", "description")},
         choices=choices,
         examples=_json_list(info, "examples", label),
@@ -179,7 +144,7 @@ def _check_words(spec: FieldSpec, label: str) -> None:
 
 
 def _check_numbers(spec: FieldSpec, label: str) -> None:
-    for name in _NUMBERS:
+    for name in NUMBERS:
         value = getattr(spec, name)
         if value is None:
             continue
@@ -197,7 +162,7 @@ def _check_numbers(spec: FieldSpec, label: str) -> None:
 
 
 def _check_lengths(spec: FieldSpec, label: str) -> None:
-    for low_name, high_name, kinds in ((*_LENGTHS, _TEXTUAL), (*_COUNTS, _COUNTED)):
+    for low_name, high_name, kinds in ((*LENGTHS, _TEXTUAL), (*COUNTS, _COUNTED)):
         for name in (low_name, high_name):
             value = getattr(spec, name)
             if value is None:

@@ -8,10 +8,9 @@ import sys
 import typing
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from cog.fields import as_field_info
-from cog.input import MISSING, FieldInfo
+from cog.input import MISSING, FieldInfo, as_field_info
 from cog.model import BaseModel, ModelField, admits_none
-from cog.spec import SignatureError
+from cog.schema.spec import SignatureError
 
 # The default of a field that may be left out and then has no value at all (a TypedDict's NotRequired key).
 ABSENT: Any = object()

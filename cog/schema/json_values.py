@@ -9,7 +9,7 @@ import pathlib
 import re
 from typing import Any, Callable, Dict, Tuple
 
-from cog.spec import SignatureError, TypeSpec
+from cog.schema.spec import SignatureError, TypeSpec
 
 _PYTHON_TYPES: Dict[str, Tuple[type, ...]] = {
     "str": (str,),

@@ -6,13 +6,13 @@ import types
 import typing
 from typing import Any, Dict, List, Optional, Tuple
 
-from cog.annotations import ITERATORS, split_annotated, type_spec
-from cog.batching import item_type
-from cog.fields import field_info, field_spec
 from cog.input import FieldInfo
-from cog.objects import undefined_name
 from cog.predictor import entry_method
-from cog.spec import FieldSpec, OutputSpec, PredictorSpec, SignatureError, TypeSpec
+from cog.reading.annotations import ITERATORS, split_annotated, type_spec
+from cog.reading.batching import item_type
+from cog.reading.fields import field_info, field_spec
+from cog.reading.objects import undefined_name
+from cog.schema.spec import FieldSpec, OutputSpec, PredictorSpec, SignatureError, TypeSpec
 
 
 def read_signature(target: Any, *, mode: str = "predict") -> PredictorSpec:

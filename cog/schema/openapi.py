@@ -2,7 +2,7 @@
 
 from typing import Any, Dict, FrozenSet, List, Optional
 
-from cog.spec import FieldSpec, OutputSpec, PredictorSpec, TypeSpec
+from cog.schema.spec import FieldSpec, OutputSpec, PredictorSpec, TypeSpec
 from cog.version import __version__
 
 Json = Dict[str, Any]

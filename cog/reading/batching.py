@@ -4,8 +4,8 @@ import sys
 import typing
 from typing import Any
 
-from cog.annotations import bare, split_annotated, type_spec, union_members
-from cog.spec import SignatureError
+from cog.reading.annotations import bare, split_annotated, type_spec, union_members
+from cog.schema.spec import SignatureError
 
 
 def item_type(annotation: Any, name: str, *, is_output: bool = False, may_be_none: bool = False) -> Any:

@@ -1,0 +1,1 @@
+"""From live objects to the signature as data: what `predict()` and its annotations say."""
