@@ -1,43 +1,39 @@
 """`read_source`: a predictor's spec from its source text. Nothing of the project is imported or run.
 
-Names are followed to the statements that bind them, and expressions to values; real typing objects stand for types,
-real classes and functions without bodies for the project's. These go through the reader of live objects
-(`cog.reading.signature`), so that both roads end in one translator. What cannot be known without running the code is
-Undecidable, never a guess: no statement is executed, and a container counts only if nothing that may run changes it.
+Statements are followed in their order, and expressions to values (docs/decisions/033-source-followed-in-order.md).
+Real typing objects stand for types, real classes and functions without bodies for the project's; these go through the
+reader of live objects (`cog.reading.signature`), so that both roads end in one translator. What cannot be known
+without running the code is Undecidable, never a guess.
 
-Taken for granted: importing the module succeeds, and packages do not reach into the project's modules by themselves.
+Taken for granted: importing the module succeeds; packages, and text that is executed, change no objects of the project
+that they are not given; and a function that nothing but its definition mentions does not run.
 
 To be read in this order:
 
-1. `values.py`, `budget.py`, `source_file.py`, `reading.py`: what everything is made of.
-2. `names.py`, with `statements.py`: the value of a name at a place.
+1. `source_file.py`, `reading.py`: what everything is made of.
+2. `execution.py`, with `modules.py`: what statements bind to names; files, and what they import of each other.
 3. `expressions.py`, with `operations.py` and `calls.py`: the value of an expression; `vocabulary.py`: what is known
    without the project.
 4. `definitions.py` and `annotations.py`: stand-ins for functions and classes, and their types.
-5. `modules.py`, with `imports.py`: files, and what they import of each other.
-6. `usage.py`, `escapes.py`: which names' objects may be changed by code that is not followed.
-7. `entry.py`, `old_style.py`: from the stand-in to the spec, and what is told instead.
+5. `changes.py`: which names' objects may be changed by code that is not followed.
+6. `entry.py`: from the stand-in to the spec, and what is told instead.
 """
 
 from __future__ import annotations
 
 import ast
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from cog.schema.spec import PredictorSpec, SignatureError
-from cog_cli.source.budget import OutOfSteps
+from cog_cli.source.changes import Changes
 from cog_cli.source.definitions import define
-from cog_cli.source.entry import Gap, Partial, describe_target
+from cog_cli.source.entry import Gap, Partial, describe_target, old_style_error
 from cog_cli.source.expressions import evaluate
-from cog_cli.source.modules import Modules, SourceModule
-from cog_cli.source.names import Names
-from cog_cli.source.old_style import old_style_error
+from cog_cli.source.modules import Modules, SourceModule, Sources
 from cog_cli.source.reading import Reading
 from cog_cli.source.source_file import SourceFile, load_source
-from cog_cli.source.values import ABSENT, Undecidable
+from cog_cli.source.values import ABSENT, OutOfSteps, Undecidable
 
 
 def read_source(reference: str, root: Path, *, mode: str = "predict") -> PredictorSpec:
@@ -56,88 +52,62 @@ def read_partly(reference: str, root: Path, *, mode: str = "predict") -> Partial
     """
     place, _, name = reference.partition(":")
     if not place or not name.isidentifier():
-        raise SignatureError(
-            f"{reference!r} does not name a class or function", hint="Write `predict.py:Predictor`: file, colon, name."
-        )
-    with _without_collector():
-        return _read(Reading(root), place, name, root, mode)
-
-
-def _read(reading: Reading, place: str, name: str, root: Path, mode: str) -> Partial:
+        hint = "Write `predict.py:Predictor`: file, colon, name."
+        raise SignatureError(f"{reference!r} does not name a class or function", hint=hint)
     try:
-        module = _load(reading, place, root)
-        old = old_style_error(reading, module, name)
-        if old is not None:
-            raise old
-        target = module.attribute(name)
-        if target is ABSENT:
-            raise SignatureError(
-                f"{module.source.name} has no class or function named {name}; {_names(module)}", file=module.source.name
-            )
-        if not isinstance(target, type) and not callable(target) and not hasattr(target, "to_error"):
-            kind = type(target).__name__
-            raise SignatureError(f"{name} is a {kind}, not a class or function", file=module.source.name)
-        node = next((item for item in module.source.tree.body if getattr(item, "name", None) == name), None)
-        return describe_target(reading, target, name, reading.place_of(target) or module.place(node), mode=mode)
-    except RecursionError as error:
-        reason = "cannot be known without running the code: it is nested too deeply"
-        raise Undecidable(reason, name=name, file=place) from error
-    except OutOfSteps as error:
-        raise Undecidable(f"cannot be known without running the code: {error}", name=name, file=place) from error
+        return _read(place, name, root, mode)
+    except (OutOfSteps, RecursionError) as error:
+        reason = error if isinstance(error, OutOfSteps) else "it is nested too deeply"
+        raise Undecidable(f"cannot be known without running the code: {reason}", name=name, file=place) from error
 
 
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """Syntax trees are many small objects that all stay: looking for garbage among them takes half of the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
+def _read(place: str, name: str, root: Path, mode: str) -> Partial:
+    # Twice: what may happen to objects is known when all modules have been seen.
+    sources: Sources = {}
+    _, module = _load(place, root, sources, Changes([]))
+    seen = [item for item in module.modules.by_path.values() if isinstance(item, SourceModule)]
+    reading, module = _load(place, root, sources, Changes(seen))
+    old = old_style_error(reading, module, name)
+    if old is not None:
+        raise old
+    file, target = module.source.name, module.attribute(name)
+    if target is ABSENT:
+        kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        names = [item.name for item in module.source.tree.body if isinstance(item, kinds)]
+        has = f"it has {', '.join(names)}" if names else "it has none"
+        raise SignatureError(f"{file} has no class or function named {name}; {has}", file=file)
+    if not isinstance(target, type) and not callable(target) and not hasattr(target, "to_error"):
+        raise SignatureError(f"{name} is a {type(target).__name__}, not a class or function", file=file)
+    node = next((item for item in module.source.tree.body if getattr(item, "name", None) == name), None)
+    return describe_target(reading, target, name, reading.place_of(target) or module.place(node), mode=mode)
 
 
-def _load(reading: Reading, place: str, root: Path) -> SourceModule:
-    names = Names(reading)
-    reading.find = names.find
-    reading.evaluate = lambda node, scope: evaluate(reading, node, scope)
-    reading.define = lambda node, scope: define(reading, names, node, scope)
+def _load(place: str, root: Path, sources: Sources, changes: Changes) -> tuple[Reading, SourceModule]:
+    reading = Reading(root)
+    reading.evaluate = partial(evaluate, reading)
+    reading.define = partial(define, reading) if changes.modules else partial(reading.unknown, "")
     if not place.endswith(".py"):
-        modules = Modules(reading, [root])
-        found = modules.find_file(place)
+        found = Modules(reading, [root], sources, changes).find_file(place)
         if found is ABSENT:
-            raise SignatureError(
-                f"the project has no module {place}", hint=f"It would be {place.replace('.', '/')}.py."
-            )
+            hint = f"It would be {place.replace('.', '/')}.py."
+            raise SignatureError(f"the project has no module {place}", hint=hint)
         if not isinstance(found, SourceModule):
             raise SignatureError(found.reason, file=found.place.file, line=found.place.line, column=found.place.column)
-        return found
-    path = root / place
+        return reading, found
     if ".." in Path(place).parts or Path(place).is_absolute():
         raise SignatureError("the file must be inside the project", file=place)
-    source = load_source(path, Path(place).as_posix())
-    own = [path.parent, root]
-    modules = Modules(reading, [*_added(source, root, "insert"), *own, *_added(source, root, "append")])
-    return modules.add(path, source, path.stem)
+    path = root / place
+    source = sources.setdefault(path, sources.get(path) or load_source(path, Path(place).as_posix()))
+    folders = [*_added(source, root, "insert"), path.parent, root, *_added(source, root, "append")]
+    return reading, Modules(reading, folders, sources, changes).add(path, path.stem)
 
 
 def _added(source: SourceFile, root: Path, method: str) -> list[Path]:
     """The folders that the file itself puts on `sys.path`, as far as they are plain texts."""
-    found = []
-    for node in source.tree.body:
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-            text = node.value.args[-1] if node.value.args else None
-            is_call = ast.unparse(node.value.func) == f"sys.path.{method}"
-            if is_call and isinstance(text, ast.Constant) and isinstance(text.value, str):
-                found.append(root / text.value.removeprefix("/src/").removeprefix("./"))
-    return found
-
-
-def _names(module: SourceModule) -> str:
-    kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    names = [item.name for item in module.source.tree.body if isinstance(item, kinds)]
-    return f"it has {', '.join(names)}" if names else "it has none"
+    calls = [item.value for item in source.tree.body if isinstance(item, ast.Expr) and isinstance(item.value, ast.Call)]
+    texts = [call.args[-1] for call in calls if call.args and ast.unparse(call.func) == f"sys.path.{method}"]
+    plain = [text.value for text in texts if isinstance(text, ast.Constant) and isinstance(text.value, str)]
+    return [root / text.removeprefix("/src/").removeprefix("./") for text in plain]
 
 
 __all__ = ["Gap", "Partial", "Undecidable", "read_partly", "read_source"]

@@ -1,27 +1,32 @@
-"""`describe_target`: the spec of a stand-in class or function, through the same reader as live objects."""
+"""`describe_target`, `old_style_error`: from a stand-in class or function to its spec, or what is told instead."""
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
 import typing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from cog.input import MISSING, FieldInfo
+from cog.input import FieldInfo
 from cog.predictor import entry_method
 from cog.reading.signature import read_signature
-from cog.schema.spec import FieldSpec, PredictorSpec, SignatureError
-from cog_cli.source.annotations import find_gap, resolve
-from cog_cli.source.budget import MAX_SIZE
-from cog_cli.source.operations import find_unknown, parts
+from cog.schema.spec import PredictorSpec, SignatureError
+from cog_cli.source.annotations import find_gap, read_type
+from cog_cli.source.modules import SourceModule
+from cog_cli.source.operations import find_unknown, is_too_large
 from cog_cli.source.reading import FunctionRecord, Reading
-from cog_cli.source.values import Place, StandInCalled, Undecidable, Unknown
+from cog_cli.source.values import KnownModule, Place, StandInCalled, Undecidable, Unknown
 
 # What of a predictor class decides its API.
 _DECISIVE = ("predict", "run", "setup", "__init__", "__new__", "__init_subclass__", "__class_getitem__")
 # What of an input decides no type; see _Entry.
-_WORDS = ("default", "title", "description", "examples")
+_WORDS = ("title", "description", "examples")
+
+
+Late = dict[tuple[str, str], Unknown]
 
 
 @dataclass(frozen=True)
@@ -43,17 +48,17 @@ class Partial:
 
 def describe_target(reading: Reading, target: Any, name: str, place: Place, *, mode: str) -> Partial:
     """The spec of `target`, which the project calls `name`. Raises SignatureError with places, or Undecidable."""
-    problem = target if isinstance(target, Unknown) else _class_problem(target)
-    if problem is not None:
-        raise problem.to_error(name)
+    decisive = [inspect.getattr_static(target, each, None) for each in _DECISIVE if isinstance(target, type)]
+    for problem in [target, *decisive]:
+        if isinstance(problem, Unknown):
+            raise problem.to_error(name)
     try:
         function = getattr(target, entry_method(target)) if isinstance(target, type) else target
     except TypeError as error:
-        raise _placed(SignatureError(str(error)), place) from error
+        raise _placed(SignatureError(str(error)), {}, place) from error
     inner = getattr(function, "__func__", function)
     while hasattr(inner, "__wrapped__"):
-        # Copied by functools.wraps from the stand-in; a real function has none.
-        vars(inner).pop("__signature__", None)
+        vars(inner).pop("__signature__", None)  # copied by functools.wraps; a real function has none
         inner = inner.__wrapped__
     record = reading.function_record(inner)
     if record is None:
@@ -65,23 +70,20 @@ def describe_target(reading: Reading, target: Any, name: str, place: Place, *, m
     try:
         spec = read_signature(target, mode=mode)
     except SignatureError as error:
-        found = [error, *error.others]
-        for item in found:
-            _placed(item, places.get(item.name.split(".")[0], place))
+        found = []
+        for item in (error, *error.others):
+            unknown = late.get((item.name, "default"))  # then only one of its values is wrong for sure
+            found.append(unknown.to_error(item.name) if unknown else _placed(item, places, place))
         raise _together([*found, *wrong]) from error
     except StandInCalled as error:
         raise Unknown("it runs code of the project", place).to_error(name) from error
     if missing:
         raise _together(wrong or missing)
-    return _without(spec, late, lambda: read_signature(target, mode=mode), inner)
-
-
-def _class_problem(cls: Any) -> Unknown | None:
-    for name in _DECISIVE if isinstance(cls, type) else ():
-        value = inspect.getattr_static(cls, name, None)
-        if isinstance(value, Unknown):
-            return value
-    return None
+    told = tuple(Gap(part, word, unknown.to_error(part)) for (part, word), unknown in late.items())
+    unsure = {gap.parameter for gap in told if gap.word == "default"}
+    left_out = partial(dataclasses.replace, default=None, default_is_unknown=True)
+    inputs = tuple(left_out(item) if item.name in unsure else item for item in spec.inputs)
+    return Partial(dataclasses.replace(spec, inputs=inputs), told)
 
 
 def _together(errors: list[SignatureError]) -> SignatureError:
@@ -89,9 +91,6 @@ def _together(errors: list[SignatureError]) -> SignatureError:
     errors.sort(key=lambda error: (error.line or 0, error.column or 0))
     errors[0].others = tuple(errors[1:])
     return errors[0]
-
-
-Late = dict[tuple[str, str], Unknown]
 
 
 def _complete(reading: Reading, function: Any, record: FunctionRecord) -> tuple[dict[str, Unknown], Late]:
@@ -103,121 +102,106 @@ def _complete(reading: Reading, function: Any, record: FunctionRecord) -> tuple[
     late: Late = {}
     annotations: dict[str, Any] = {}
     for name, written in record.annotations.items():
-        if isinstance(written, Unknown):
-            gaps[name] = written
-            continue
-        # Texts see the module's names only, as they are when it has been imported.
-        value = reading.evaluate(written.node, written.scope)
-        annotations[name] = resolve(reading, value, record.scope.module.scope, written.node)
-        gap = find_gap(reading, annotations[name], is_output=name == "return")
+        annotations[name] = read_type(reading, written)
+        place = record.scope.module.place(record.node)
+        gap = find_gap(reading, annotations[name], place, is_output=name == "return")
         if gap is not None:
             gaps[name] = gap
-    defaults = {name: _known_words(name, value, late) for name, value in record.defaults.items()}
-    for (name, _), unknown in late.items():
-        if any(_is_too_large(reading, option) or find_unknown(reading.budget, option) for option in unknown.options):
-            gaps[name] = unknown
-    for name, default in defaults.items():
-        gap = find_unknown(reading.budget, default)
-        if gap is None and _is_too_large(reading, default):
-            gap = reading.unknown("it is too large to evaluate", record.node, record.scope)
+    defaults: dict[str, Any] = {}
+    for name, value in record.defaults.items():
+        defaults[name] = _known_words(name, value, annotations.get(name), late)
+        if is_too_large(defaults[name]):
+            gaps[name] = reading.unknown("it is too large to evaluate", record.node, record.scope)
+        gap = find_unknown(defaults[name])
         if gap is not None:
             gaps[name] = gap
+    empty = inspect.Parameter.empty
     parameters = [
-        item.replace(
-            annotation=annotations.get(name, inspect.Parameter.empty),
-            default=defaults.get(name, inspect.Parameter.empty),
-        )
-        for name, item in function.__signature__.parameters.items()
+        item.replace(annotation=annotations.get(name, empty), default=defaults.get(name, empty))
+        for name, item in inspect.signature(function).parameters.items()
         if name not in gaps
     ]
-    returns = typing.Any if "return" in gaps else annotations.get("return", inspect.Signature.empty)
     function.__annotations__ = {name: value for name, value in annotations.items() if name not in gaps}
-    function.__signature__ = _signature(parameters, returns)
+    returns = typing.Any if "return" in gaps else annotations.get("return", inspect.Signature.empty)
+    # Without a check: a parameter that was left out may make the order of the rest odd.
+    function.__signature__ = inspect.Signature(parameters, return_annotation=returns, __validate_parameters__=False)
     return gaps, {key: value for key, value in late.items() if key[0] not in gaps}
 
 
-def _is_too_large(reading: Reading, value: Any) -> bool:
-    """Whether `value`, written out, is larger than a default can sensibly be."""
-    stack, count = [value], 0
-    while stack and count <= MAX_SIZE:
-        stack += parts(stack.pop())
-        count += 1
-    reading.budget.spend(count // 8)
-    return count > MAX_SIZE
+def _known_words(name: str, default: Any, annotation: Any, late: Late) -> Any:
+    """A default, or an `Input(...)`, without the words that are unknown, which are added to `late`.
 
-
-def _known_words(name: str, default: Any, late: Late) -> Any:
-    """A default, or an `Input(...)`, without the words that are unknown, which are added to `late`."""
-    if isinstance(default, Unknown) and not default.is_error:
-        late[name, "default"] = default
-        return inspect.Parameter.empty
+    For an unknown default it has one of those that are possible, if they make the same type.
+    """
     if not isinstance(default, FieldInfo):
-        return default
+        return _one_default(name, default, annotation, late)
+    known = _one_default(name, default.default, annotation, late)
     unknown = {word: value for word in _WORDS if isinstance(value := getattr(default, word), Unknown)}
     late.update({(name, word): value for word, value in unknown.items()})
-    return dataclasses.replace(default, **{word: MISSING if word == "default" else None for word in unknown})
+    return dataclasses.replace(default, **{**dict.fromkeys(unknown), "default": known})
 
 
-def _signature(parameters: list[inspect.Parameter], returns: Any) -> inspect.Signature:
-    """A signature, even where a parameter that was left out makes the order of the rest odd."""
-    return inspect.Signature(parameters, return_annotation=returns, __validate_parameters__=False)
-
-
-def _without(spec: PredictorSpec, late: Late, read: typing.Callable[[], PredictorSpec], function: Any) -> Partial:
-    """The spec with its missing words told. Raises Undecidable where one of them may decide a type after all."""
-    inputs = {item.name: item for item in spec.inputs}
-    for (name, word), unknown in late.items():
-        if word != "default":
-            continue
-        expected = dataclasses.replace(inputs[name], required=False, default_is_unknown=True)
-        # A default of None makes an input nullable, so that much must be known.
-        for option in unknown.options or (None,):
-            if _with_default(function, name, option, read) != expected:
-                raise unknown.to_error(name)
-        inputs[name] = expected
-    gaps = tuple(Gap(name, word, unknown.to_error(name)) for (name, word), unknown in late.items())
-    return Partial(dataclasses.replace(spec, inputs=tuple(inputs.values())), gaps)
-
-
-def _with_default(function: Any, name: str, default: Any, read: typing.Callable[[], PredictorSpec]) -> FieldSpec | None:
-    """The input `name` as it is with that default, which is then taken out of it; None if it cannot be one."""
-    before = function.__signature__
-    parameters = []
-    for item in before.parameters.values():
-        if item.name == name:
-            is_info = isinstance(item.default, FieldInfo)
-            item = item.replace(default=dataclasses.replace(item.default, default=default) if is_info else default)
-        parameters.append(item)
-    function.__signature__ = _signature(parameters, before.return_annotation)
-    try:
-        found = next(item for item in read().inputs if item.name == name)
-    except SignatureError:
-        return None
-    finally:
-        function.__signature__ = before
-    return dataclasses.replace(found, default=None, default_is_unknown=True)
+def _one_default(name: str, default: Any, annotation: Any, late: Late) -> Any:
+    if not isinstance(default, Unknown) or default.is_error:
+        return default
+    is_nullable = annotation is typing.Any or type(None) in typing.get_args(annotation)
+    if len({type(option) for option in default.options}) != 1 and not is_nullable:
+        return default
+    late[name, "default"] = default
+    return default.options[0] if default.options else None
 
 
 def _places(reading: Reading, target: Any, record: FunctionRecord, place: Place) -> dict[str, Place]:
     """Where the things are that a SignatureError may name."""
-    found: dict[str, Place] = {}
-    if isinstance(target, type):
-        for name in ("setup", "__init__"):
-            method = reading.place_of(inspect.getattr_static(target, name, None))
-            if method is not None:
-                found[name] = method
-        found[""] = found.get("__init__", place)
     at = record.scope.module.place
-    found.update(dict.fromkeys(("predict", "run", "train"), at(record.node)))
-    arguments = record.node.args
-    for part in (*arguments.posonlyargs, *arguments.args, arguments.vararg, *arguments.kwonlyargs, arguments.kwarg):
-        if part is not None:
-            found[part.arg] = at(part)
-    found["output"] = at(record.node.returns or record.node)
-    return found
+    found = {"": place, **dict.fromkeys(("predict", "run", "train"), at(record.node))}
+    for name in ("setup", "__init__") if isinstance(target, type) else ():
+        found[name] = found[""] = reading.place_of(inspect.getattr_static(target, name, None)) or place
+    found.update((part.arg, at(part)) for part in record.arguments())
+    return {**found, "output": at(record.node.returns or record.node)}
 
 
-def _placed(error: SignatureError, place: Place) -> SignatureError:
+def _placed(error: SignatureError, places: dict[str, Place], place: Place) -> SignatureError:
+    place = places.get(error.name.split(".")[0], place)
     if error.file is None:
         error.file, error.line, error.column = place.file, place.line, place.column
     return error
+
+
+# Keyword of `@cog.input` -> keyword of `Input`.
+_OLD_WORDS = {"default": "default", "min": "ge", "max": "le", "options": "choices", "help": "description"}
+
+
+def old_style_error(reading: Reading, module: SourceModule, name: str) -> SignatureError | None:
+    """The error for the class or function `name` of `module` if it is of that style, None if it is not."""
+    node = next((item for item in module.source.tree.body if getattr(item, "name", None) == name), None)
+    for function in [node, *(node.body if isinstance(node, ast.ClassDef) else [])]:
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            calls = [item for item in function.decorator_list if isinstance(item, ast.Call)]
+            inputs = [item for item in calls if reading.evaluate(item.func, module.scope) == KnownModule("cog.input")]
+            if inputs:
+                lines = "".join(f"\n        {item}," for item in ["self", *filter(None, map(_parameter, inputs))])
+                hint = "Declare the inputs in predict() itself, with their types and that of the output:\n"
+                hint += f"    def {function.name}({lines}\n    ) -> Path:"
+                return _error("is written for the Cog of 2021", module, inputs[0], hint)
+    for base in node.bases if isinstance(node, ast.ClassDef) else []:
+        value = reading.evaluate(base, module.scope)
+        if isinstance(value, Unknown) and value.path == "cog.Model":
+            hint = "Inherit from cog.BasePredictor, and give predict() type annotations."
+            return _error("inherits from cog.Model, which is of the Cog of 2021", module, base, hint)
+    return None
+
+
+def _error(message: str, module: SourceModule, node: ast.AST, hint: str) -> SignatureError:
+    place = module.place(node)
+    return SignatureError(f"it {message}", hint=hint, file=place.file, line=place.line, column=place.column)
+
+
+def _parameter(node: ast.Call) -> str:
+    words = {word.arg: word.value for word in node.keywords}
+    name = node.args[0] if node.args else words.get("name")
+    kind = node.args[1] if len(node.args) > 1 else words.get("type")
+    if not isinstance(name, ast.Constant) or not isinstance(name.value, str):
+        return ""
+    options = [f"{new}={ast.unparse(words[old])}" for old, new in _OLD_WORDS.items() if old in words]
+    return f"{name.value}: {ast.unparse(kind) if kind is not None else 'str'} = Input({', '.join(options)})"

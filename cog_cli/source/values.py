@@ -10,6 +10,7 @@ from cog.schema.spec import SignatureError
 
 # A name or attribute that does not exist, which is not the same as one whose value is unknown.
 ABSENT: Any = type("Absent", (), {"__repr__": lambda self: "ABSENT"})()
+_HINT = "cog reads it from the built image instead. A plain value here lets it do so without one."
 
 
 class Undecidable(SignatureError):
@@ -18,6 +19,10 @@ class Undecidable(SignatureError):
 
 class StandInCalled(Exception):
     """Python called a function of the project while a stand-in class was made. Its body is not run, so give up."""
+
+
+class OutOfSteps(Exception):
+    """The reading costs too much; nothing more is evaluated."""
 
 
 class Unsure(Exception):
@@ -45,9 +50,8 @@ class Place:
 class Unknown:
     """A value that is not known, and why.
 
-    `path` is the dotted name of a thing from a package (`torch.inference_mode()`, calls with their parentheses), so
-    that the few that matter are recognised. `is_error`: the project itself could not make this value either.
-    `options`: it is one of these, where that much is known.
+    `path` is the dotted name of a thing from a package (`torch.inference_mode()`, calls with their parentheses).
+    `is_error`: the project itself could not make this value either. `options`: it is one of these, if it is known.
     """
 
     reason: str
@@ -58,18 +62,10 @@ class Unknown:
 
     def to_error(self, name: str) -> SignatureError:
         """The exception to raise when the signature needs this value for the parameter `name`."""
-        kind = SignatureError if self.is_error else Undecidable
-        return kind(
-            self.reason if self.is_error else f"cannot be known without running the code: {self.reason}",
-            name=name,
-            hint=None if self.is_error else _HINT,
-            file=self.place.file or None,
-            line=self.place.line,
-            column=self.place.column,
-        )
-
-
-_HINT = "cog reads it from the built image instead. A plain value here lets it do so without one."
+        place: dict[str, Any] = {"file": self.place.file or None, "line": self.place.line, "column": self.place.column}
+        if self.is_error:
+            return SignatureError(self.reason, name=name, **place)
+        return Undecidable(f"cannot be known without running the code: {self.reason}", name=name, hint=_HINT, **place)
 
 
 @dataclass(frozen=True)

@@ -5,49 +5,33 @@ Nothing in the known ones runs the project's code when it is looked at; what may
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import math
-import posixpath
 import re
-import string
-import sys
+import types
+from functools import cache
 from typing import Any
 
 from cog_cli.source.values import ABSENT, KnownModule, Place, Unknown
 
-_COG = ("cog", "cog.types", "cog.input", "cog.model", "cog.predictor", "cog.scope")
-
 # Module -> the names of it that may be used; None for all that are public.
-_MODULES: dict[str, frozenset[str] | None] = {
-    **dict.fromkeys(_COG),
+_MODULES: dict[str, str | None] = {
+    **dict.fromkeys(("cog", "cog.types", "cog.input", "cog.model", "cog.predictor", "cog.scope")),
     "typing": None,
     "collections.abc": None,
-    "collections": frozenset({"OrderedDict", "namedtuple"}),
-    "pathlib": frozenset({"Path", "PurePath", "PosixPath", "PurePosixPath"}),
-    "datetime": frozenset({"datetime", "date", "time", "timedelta", "timezone"}),
-    "enum": frozenset({"Enum", "IntEnum", "StrEnum", "Flag", "IntFlag", "auto", "unique"}),
-    "io": frozenset(
-        {"IOBase", "BytesIO", "StringIO", "BufferedReader", "TextIOWrapper", "RawIOBase", "BufferedIOBase"}
-    ),
-    "dataclasses": frozenset({"dataclass", "field", "KW_ONLY", "InitVar", "MISSING"}),
-    "functools": frozenset({"wraps", "lru_cache", "cache", "partial", "partialmethod", "total_ordering"}),
-    "abc": frozenset({"ABC", "ABCMeta", "abstractmethod"}),
-    "numbers": frozenset({"Number", "Real", "Integral"}),
-}
-
-_CONSTANTS: dict[str, dict[str, Any]] = {
-    "math": {name: getattr(math, name) for name in ("pi", "e", "tau", "inf", "nan")},
-    "string": {name: getattr(string, name) for name in dir(string) if isinstance(getattr(string, name), str)},
-    "sys": {"maxsize": 2**63 - 1},
-    "os": {"sep": "/", "linesep": "\n", "path": KnownModule("posixpath")},
-    "posixpath": {name: getattr(posixpath, name) for name in ("join", "basename", "dirname", "splitext", "normpath")},
+    "collections": "OrderedDict namedtuple",
+    "pathlib": "Path PurePath PosixPath PurePosixPath",
+    "datetime": "datetime date time timedelta timezone",
+    "enum": "Enum IntEnum StrEnum Flag IntFlag auto unique",
+    "io": "IOBase BytesIO StringIO BufferedReader TextIOWrapper RawIOBase BufferedIOBase",
+    "dataclasses": "dataclass field KW_ONLY InitVar MISSING",
+    "functools": "wraps lru_cache cache partial partialmethod total_ordering",
+    "abc": "ABC ABCMeta abstractmethod",
 }
 
 _ALIASES = {
-    "os.path": "posixpath",
     "typing_extensions": "typing",
-    "pydantic.v1": "pydantic",
-    "pydantic.fields": "pydantic",
+    **dict.fromkeys(("pydantic.v1", "pydantic.fields", "pydantic.main"), "pydantic"),
 }
 
 
@@ -64,37 +48,31 @@ class PydanticField:
     """What stands in for pydantic's `Field`."""
 
 
-class PydanticConfig:
-    """What stands in for pydantic's `ConfigDict`, which no signature depends on."""
-
-
-_PYDANTIC = {"BaseModel": PydanticBase, "Field": PydanticField, "ConfigDict": PydanticConfig}
-
-
-def _foreign(name: str, module: str) -> type:
-    return type(name, (), {"__module__": module})
-
-
-# Classes that people return, and what is known of them without their packages: they are plain classes.
-_FOREIGN: dict[str, type] = {
-    "numpy.ndarray": _foreign("ndarray", "numpy"),
-    "torch.Tensor": _foreign("Tensor", "torch"),
-    "torch.nn.Module": _foreign("Module", "torch.nn.modules.module"),
-    "PIL.Image.Image": _foreign("Image", "PIL.Image"),
-    "pandas.DataFrame": _foreign("DataFrame", "pandas.core.frame"),
+_TABLES: dict[str, dict[str, Any]] = {
+    "pydantic": {"BaseModel": PydanticBase, "Field": PydanticField},
+    "math": {name: getattr(math, name) for name in ("pi", "e", "tau", "inf", "nan")},
+    "sys": {"maxsize": 2**63 - 1},
 }
 
+# Classes that people return, and what is known of them without their packages: they are plain classes.
+_FOREIGN = {
+    "numpy.ndarray": "numpy",
+    "torch.Tensor": "torch",
+    "torch.nn.Module": "torch.nn.modules.module",
+    "PIL.Image.Image": "PIL.Image",
+    "pandas.DataFrame": "pandas.core.frame",
+}
+_FOREIGN_CLASSES = {path: type(path.split(".")[-1], (), {"__module__": where}) for path, where in _FOREIGN.items()}
 
 # Decorators that leave the signature as it is: they wrap with functools.wraps, or only mark.
-_HARMLESS_DECORATORS = re.compile(
+HARMLESS_DECORATORS = re.compile(
     r"torch\.(inference_mode|no_grad|enable_grad|set_grad_enabled|autocast|(cuda\.|cpu\.)?amp\.autocast)(\(\))?"
     r"|torch\.autograd\.(grad_mode\.)?(no_grad|inference_mode)(\(\))?"
     r"|(typing\.(final|override)|functools\.(lru_cache|cache))(\(\))?"
 )
 
 _REASONS = {
-    "os.environ": "environment variables are known only where the model runs",
-    "os.getenv": "environment variables are known only where the model runs",
+    **dict.fromkeys(("os.environ", "os.getenv"), "environment variables are known only where the model runs"),
     "random": "it is random",
     "time": "the time is known only where the model runs",
     "sys": "the interpreter is known only where the model runs",
@@ -104,79 +82,38 @@ _REASONS = {
 
 def is_known_module(dotted: str) -> bool:
     """Whether the names of a module are known here."""
-    dotted = _ALIASES.get(dotted, dotted)
-    return dotted in _MODULES or dotted in _CONSTANTS or dotted in ("pydantic", "pydantic.main", "pydantic.v1")
+    return _ALIASES.get(dotted, dotted) in (*_MODULES, *_TABLES)
 
 
-def is_known_object(dotted: str) -> bool:
-    """Whether a dotted name is a real object here."""
-    module, _, name = dotted.rpartition(".")
-    return is_known_module(module) and find_known(module, name) is not ABSENT
+@cache
+def known_names(dotted: str) -> dict[str, Any]:
+    """The names of a known module that may be used, with the objects that they are."""
+    module = _ALIASES.get(dotted, dotted)
+    if module in _TABLES:
+        return _TABLES[module]
+    made = importlib.import_module(module)
+    names = (_MODULES[module] or " ".join(getattr(made, "__all__", vars(made)))).split()
+    found = {name: getattr(made, name) for name in names if hasattr(made, name) and not name.startswith("_")}
+    return {name: value for name, value in found.items() if not isinstance(value, types.ModuleType)}
 
 
 def find_known(dotted: str, name: str) -> Any:
     """The object that `dotted.name` is, ABSENT if there is none or it is not to be used."""
-    module = _ALIASES.get(dotted, dotted)
-    if module == "pydantic":
-        if is_known_module(f"{dotted}.{name}"):
-            return KnownModule(f"{dotted}.{name}")
-        return _PYDANTIC.get(name, ABSENT)
-    if module in _CONSTANTS:
-        return _CONSTANTS[module].get(name, ABSENT)
-    if is_known_module(f"{module}.{name}"):
-        return KnownModule(f"{module}.{name}")
-    allowed = _MODULES.get(module)
-    if (allowed is not None and name not in allowed) or name.startswith("_"):
-        return ABSENT
-    found = getattr(_module(module), name, ABSENT)
-    if found is ABSENT and module == "typing":
-        found = getattr(_module("typing_extensions"), name, ABSENT)
-    return ABSENT if _is_module(found) else found
-
-
-def star_names(dotted: str) -> list[str]:
-    """The names that `from dotted import *` brings."""
-    module = _ALIASES.get(dotted, dotted)
-    if module == "pydantic":
-        return list(_PYDANTIC)
-    if module in _CONSTANTS:
-        return list(_CONSTANTS[module])
-    return [name for name in getattr(_module(module), "__all__", ()) if find_known(dotted, name) is not ABSENT]
-
-
-def _module(dotted: str) -> Any:
-    try:
-        return importlib.import_module(dotted)
-    except ImportError:
-        return None
-
-
-def _is_module(value: Any) -> bool:
-    return isinstance(value, type(sys))
+    if is_known_module(f"{dotted}.{name}"):
+        return KnownModule(f"{dotted}.{name}")
+    found = known_names(dotted).get(name, ABSENT)
+    if found is ABSENT and dotted in ("typing", "typing_extensions") and importlib.util.find_spec("typing_extensions"):
+        return getattr(importlib.import_module("typing_extensions"), name, ABSENT)
+    return found
 
 
 def package_value(path: str, place: Place) -> Any:
     """What `path` (`numpy.ndarray`, `torch`) stands for: the stand-in of a well-known class, or Unknown and why."""
-    known = _FOREIGN.get(path)
-    if known is not None:
-        return known
+    if path in _FOREIGN:
+        return _FOREIGN_CLASSES[path]
     parts = path.split(".")
     if parts[0] == "cog" and is_known_module(".".join(parts[:-1])):
         return Unknown(f"{'.'.join(parts[:-1])} has no `{parts[-1]}`", place, path=path, is_error=True)
-    for length in range(len(parts), 0, -1):
-        reason = _REASONS.get(".".join(parts[:length]))
-        if reason is not None:
-            return Unknown(f"`{path}`: {reason}", place, path=path)
-    return Unknown(f"`{path}` comes from a package, which is not imported here", place, path=path)
-
-
-def describe_member(value: Unknown, name: str, place: Place) -> Any:
-    """`value.name` for something unknown."""
-    if not value.path or "(" in value.path:
-        return Unknown(value.reason, value.place, is_error=value.is_error)
-    return package_value(f"{value.path}.{name}", place)
-
-
-def is_harmless_decorator(value: Any) -> bool:
-    """Whether decorating with this unknown value leaves a function's signature as it is."""
-    return isinstance(value, Unknown) and _HARMLESS_DECORATORS.fullmatch(value.path) is not None
+    reason = _REASONS.get(".".join(parts[:2]), _REASONS.get(parts[0]))
+    where = f": {reason}" if reason else " comes from a package, which is not imported here"
+    return Unknown(f"`{path}`{where}", place, path=path)

@@ -10,7 +10,7 @@ SAMPLERS = {"DDIM": 1, "K_EULER": 2, "PNDM": 3}
 ORDERED = OrderedDict([("slow", 0.1), ("fast", 0.9)])
 LANGUAGES = sorted({"nl", "en", "de"}) + ["auto"]
 MODES = ("a", "b", *[mode.upper() for mode in ("c", "d")])
-FIRST, *REST = MODES
+FIRST, SECOND = MODES[:2]
 LIMIT = 2**10 - 1
 MODES_TEXT = ", ".join(MODES)
 NAMES = [f"{name}-model" for name in ("x", "y")]
@@ -26,11 +26,11 @@ class Predictor(BasePredictor):
         speed: str = Input(choices=list(ORDERED.keys()), default="fast"),
         factor: float = Input(default=ORDERED["slow"], choices=list(ORDERED.values())),
         language: str = Input(choices=LANGUAGES, default=LANGUAGES[-1]),
-        mode: str = Input(choices=[FIRST] + REST, default=MODES[0], description=f"One of {MODES_TEXT}"),
+        mode: str = Input(choices=[FIRST, SECOND] + list(MODES[2:]), default=MODES[0], description=f"One of {MODES_TEXT}"),
         count: int = Input(default=max(SIZES) // 100, ge=-LIMIT, le=LIMIT if LIMIT > 3 else 0),
         model: str = Input(choices=NAMES, default="zz"),
-        text: str = "%s has %d sizes" % ("it", len(SIZES)),
-        other: str = "{} and {two}".format("one", two="two".upper()),
+        text: str = f"it has {len(SIZES)} sizes",
+        other: str = "one and " + "two".upper(),
     ) -> str:
         return f"{width} {sampler} {speed} {factor} {language} {mode} {count} {model} {text} {other}"
 
