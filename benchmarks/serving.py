@@ -34,7 +34,7 @@ _EMPTY = Workload("empty", "", "Empty", (), dict, _WRONG, lambda output: output 
 _CLOCK = Workload("clock", "", "Clock", (), dict, _WRONG, lambda output: isinstance(output, list))
 _STREAM = Workload("stream", "", "Stream", (), lambda: {"count": 2}, _WRONG, lambda output: output == ["token"] * 2)
 _LINES = Workload("lines", "", "Lines", (), lambda: {"count": 2}, _WRONG, lambda output: output == "done")
-_MOMENT = re.compile(rb'"chunk":([0-9.]+)}')
+_MOMENT = re.compile(rb'"chunk":([0-9.]+)[,}]')
 
 
 def measure_serving() -> list[Figure]:
