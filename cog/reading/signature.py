@@ -1,12 +1,13 @@
 """`read_signature`: a `PredictorSpec` from live objects."""
 
+import dataclasses
 import inspect
 import sys
 import types
 import typing
 from typing import Any, Dict, List, Optional, Tuple
 
-from cog.input import FieldInfo
+from cog.input import MISSING, FieldInfo
 from cog.predictor import entry_method
 from cog.reading.annotations import ITERATORS, split_annotated, type_spec
 from cog.reading.batching import item_type
@@ -134,7 +135,13 @@ def input_spec(name: str, annotation: Any, info: FieldInfo) -> FieldSpec:
         raise SignatureError("the name of an input cannot begin with an underscore", name=name)
     if annotation is inspect.Parameter.empty:
         raise SignatureError("it needs a type annotation", name=name, hint=f"For example `{name}: str`.")
-    return field_spec(name, type_spec(annotation, name), info)
+    return field_spec(name, type_spec(annotation, name), none_if_optional(name, annotation, info))
+
+
+def none_if_optional(name: str, annotation: Any, info: FieldInfo) -> FieldInfo:
+    """`Optional[X]` without a default may be left out, and is None then."""
+    is_open = info.default is MISSING and type_spec(annotation, name).nullable
+    return dataclasses.replace(info, default=None) if is_open else info
 
 
 def output_spec(returns: Any, mode: str) -> OutputSpec:
@@ -228,4 +235,12 @@ def _culprit(function: Any) -> Optional[SignatureError]:
     return None
 
 
-__all__ = ["describe", "field_info", "input_parameters", "input_spec", "output_spec", "read_signature"]
+__all__ = [
+    "describe",
+    "field_info",
+    "input_parameters",
+    "input_spec",
+    "none_if_optional",
+    "output_spec",
+    "read_signature",
+]

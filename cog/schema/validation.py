@@ -4,9 +4,10 @@ The schema is plain data: this package stays free of dependencies, and the serve
 have pydantic, give it to `pydantic_core.SchemaValidator`. So the two cannot disagree.
 """
 
+import copy
 import difflib
 import functools
-from typing import Any, Dict, List, Set
+from typing import Any, Callable, Dict, List, Sequence, Set, Tuple
 
 from cog.schema.json_values import to_date, to_datetime
 from cog.schema.spec import FieldSpec, PredictorSpec, TypeSpec
@@ -56,6 +57,8 @@ def _constrained(field: FieldSpec) -> Schema:
 def _constrain(schema: Schema, field: FieldSpec) -> Schema:
     if schema["type"] == "union":
         return {**schema, "choices": [_constrain(item, field) for item in schema["choices"]]}
+    if schema["type"] == "function-wrap":
+        return {**schema, "schema": _constrain(schema["schema"], field)}
     limits: Dict[str, Any] = {}
     if schema["type"] in ("int", "float"):
         limits = {name: getattr(field, name) for name in ("ge", "gt", "le", "lt", "multiple_of")}
@@ -88,11 +91,22 @@ def _container(spec: TypeSpec) -> Schema:
             "strict": True,
         }
     if spec.kind == "union":
-        return {"type": "union", "choices": items}
+        # A float would make 1.0 of 1, which is for the member to take that the model's author meant it for.
+        return {"type": "union", "choices": [_kept(item) if item["type"] == "float" else item for item in items]}
     if spec.kind in ("literal", "enum"):
         return _literal(spec.values)
     fields = {field.name: _field(field) for field in spec.fields}
     return {"type": "typed-dict", "fields": fields, "extra_behavior": "forbid"}
+
+
+def _kept(schema: Schema) -> Schema:
+    """The schema of the same values, which gives each as it was sent."""
+    return {"type": "function-wrap", "function": {"type": "no-info", "function": _as_sent}, "schema": schema}
+
+
+def _as_sent(value: Any, check: Callable[[Any], Any]) -> Any:
+    check(value)
+    return value
 
 
 def _literal(values: Any) -> Schema:
@@ -153,6 +167,47 @@ _SCALARS: Dict[str, Schema] = {
     "any": {"type": "any"},
     "none": {"type": "none"},
 }
+
+
+def check_input(validate: Callable[[Any], Any], value: Any, names: List[str]) -> Tuple[Any, List[Dict[str, Any]]]:
+    """The input as `validate`, of a `SchemaValidator`, gives it, and what is wrong with it as {"loc", "msg", "type"}.
+
+    A whole float (20.0) is an int where one is asked for. `names` are those of the inputs.
+    """
+    try:
+        return validate(value), []
+    except ValueError as error:
+        found = _errors(error)
+    # Only an input that is refused is looked at: what is right costs nothing.
+    whole: Any = copy.copy(value)
+    copied: Set[int] = set()
+    for item in found:
+        if item["type"] == "int_type":
+            _make_whole(whole, item["loc"], copied)
+    try:
+        return validate(whole), []
+    except ValueError as error:
+        return value, clean_errors(_errors(error), names)
+
+
+def _errors(error: Any) -> List[Dict[str, Any]]:
+    found: List[Dict[str, Any]] = error.errors(include_url=False, include_input=False)
+    return found
+
+
+def _make_whole(value: Any, place: Sequence[Any], copied: Set[int]) -> None:
+    """Make the float at `place` an int, in containers that are copied once; a union's member is no place."""
+    for key in place:
+        is_place = isinstance(value, dict) and key in value
+        if not is_place and not (isinstance(value, list) and isinstance(key, int) and key < len(value)):
+            continue
+        if isinstance(value[key], float) and value[key].is_integer():
+            value[key] = int(value[key])
+            return
+        if isinstance(value[key], (dict, list)) and id(value[key]) not in copied:
+            value[key] = copy.copy(value[key])
+            copied.add(id(value[key]))
+        value = value[key]
 
 
 def clean_errors(errors: List[Dict[str, Any]], names: List[str]) -> List[Dict[str, Any]]:

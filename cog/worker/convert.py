@@ -144,7 +144,7 @@ _SIMPLE: Dict[str, Decoder] = {
 
 
 def _union_decoder(members: List[Any]) -> Decoder:
-    choices = [(type_spec(member, ""), make_decoder(member)) for member in members]
+    choices = [(type_spec(member, ""), _same if member is float else make_decoder(member)) for member in members]
 
     def decode(value: Any) -> Any:
         # Any text may be a file of a default only: nobody fetched it.

@@ -9,7 +9,7 @@ from cog.input import MISSING
 from cog.predictor import entry_method, load_target
 from cog.reading.annotations import type_spec
 from cog.reading.batching import item_type
-from cog.reading.signature import _resolve_hints, field_info, input_parameters, read_signature
+from cog.reading.signature import _resolve_hints, field_info, input_parameters, none_if_optional, read_signature
 from cog.schema.spec import PredictorSpec
 from cog.types import Path
 from cog.worker import wire
@@ -86,7 +86,7 @@ def _inputs(target: Any, method: str, *, is_batched: bool) -> Tuple[Dict[str, De
         if is_batched:
             annotation = item_type(annotation, name, may_be_none=parameter.default is None)
         decoders[name] = make_decoder(annotation)
-        info = field_info(parameter.default, annotation, name)
+        info = none_if_optional(name, annotation, field_info(parameter.default, annotation, name))
         if info.default is not MISSING:
             defaults[name] = make_default(info.default, decoders[name])
     return decoders, defaults

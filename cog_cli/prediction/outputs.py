@@ -120,14 +120,13 @@ class _Saver:
         content = _file_content(text)
         if content is not None:
             media_type, data = content
-            path = self._path(place, known, extension_of(media_type))
+            path = self._path(place, known, _extension(known, media_type))
             known.check(path.name, len(data), hashlib.sha256(data).hexdigest())
             _write(path, data)
         elif self._options.target is None or place not in self._options.files or "://" not in text:
             return text
         elif text.lower().startswith(("http://", "https://")):
-            extension = Path(safe_name(known.name or "")).suffix or extension_of(known.media_type)
-            path = self._path(place, known, extension)
+            path = self._path(place, known, _extension(known, known.media_type))
             download(text, path, known, progress=self._options.progress)
         else:
             self.has_left = True
@@ -138,7 +137,6 @@ class _Saver:
         return str(path) if self._options.folder is None else path.name
 
     def _path(self, place: Place, known: OutputFile, extension: str) -> Path:
-        extension = extension or ".bin"  # Nothing says what it is.
         target, folder = self._options.target, self._options.folder
         suffix = "".join(f".{_in_name(str(key))}" for key in place)
         if folder is not None:
@@ -150,6 +148,13 @@ class _Saver:
         if not place:
             return path
         return self._names.take(Path(str(path.with_suffix("")) + suffix + (path.suffix or extension)))
+
+
+def _extension(known: OutputFile, media_type: str | None) -> str:
+    """That of the file's own name, which may have none; where nobody says the name, that of its media type."""
+    if known.name is not None:
+        return Path(safe_name(known.name)).suffix
+    return extension_of(media_type) or ".bin"
 
 
 def _file_content(text: str) -> tuple[str, bytes] | None:

@@ -25,6 +25,7 @@ CONNECT_S = 5.0
 _ANSWER_S = 60.0
 _MAX_ANSWER_BYTES = 1 << 16
 _REDIRECTS = (301, 302, 303, 307, 308)
+_REDIRECTS_OF_FILES = (307, 308)
 # Statuses after which another try may go better (RFC 9110, RFC 6585).
 _PASSING = (429, 500, 502, 503, 504)
 # There is such a file already, says a server that knows `If-None-Match: *` (RFC 9110; S3 also answers 409).
@@ -94,22 +95,40 @@ class WebFiles:
             await self._client.aclose()
 
     async def _put(self, url: str, file: OutgoingFile, conditions: Headers) -> str:
-        target = _parse(url)
-        headers = {"Content-Type": file.media_type, "Content-Length": str(file.size), **_authorization(url)}
-        if target.host.endswith(_AZURE):
-            headers["x-ms-blob-type"] = "BlockBlob"
-        content = file.chunks() if file.size else b""
         with self._in_use():
-            response = await self._send("PUT", target, {**headers, **conditions}, content=content)
+            response, target = await self._send_file(url, file, conditions)
             try:
                 if response.status_code in _TAKEN and conditions:
                     raise NameTaken
+                if response.status_code in _REDIRECTS:
+                    raise TransferError(
+                        f"{target.host} answered {response.status_code}, which does not say where the file is to go: "
+                        "an upload is redirected with 307 or 308 and a Location"
+                    )
                 if not response.is_success:
                     raise _refusal(response)
                 await _skip(response)
                 return _place_of(response, target)
             finally:
                 await response.aclose()
+
+    async def _send_file(self, url: str, file: OutgoingFile, conditions: Headers) -> tuple[httpx.Response, httpx.URL]:
+        """The answer, and where it came from. Another host than the first gets neither its password nor conditions:
+        a presigned URL allows what was signed and no more.
+        """
+        first = target = _parse(url)
+        for _ in range(MAX_REDIRECTS + 1):
+            headers = {"Content-Type": file.media_type, "Content-Length": str(file.size)}
+            if _origin(target) == _origin(first):
+                headers.update({**_authorization(url), **conditions})
+            if target.host.endswith(_AZURE):
+                headers["x-ms-blob-type"] = "BlockBlob"
+            response = await self._send("PUT", target, headers, content=file.chunks() if file.size else b"")
+            if response.status_code not in _REDIRECTS_OF_FILES or "location" not in response.headers:
+                return response, target
+            await response.aclose()
+            target = _redirected(target, response.headers["location"])
+        raise TransferError(f"{target.host} redirects more than {MAX_REDIRECTS} times")
 
     async def _follow(self, url: httpx.URL, secret: Headers, plain: Headers) -> httpx.Response:
         origin = _origin(url)

@@ -310,7 +310,8 @@ def _redirect(it: _Handler) -> None:
 
 
 def _loop(it: _Handler) -> None:
-    it.say(302, Location=it.path)
+    it.read_body()
+    it.say(int(it.asked.get("status", 302)), Location=it.path)
 
 
 def _hops(it: _Handler) -> None:
@@ -392,6 +393,7 @@ _PUT: dict[str, Callable[[_Handler], None]] = {
     "hang": _hang,
     "reset": _reset,
     "redirect": _redirect,
+    "loop": _loop,
     "slow": _slow,
     "location": _location,
 }

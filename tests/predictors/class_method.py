@@ -8,4 +8,4 @@ class Predictor:
 
 
 CASES = [({}, 27), ({"size": 1}, 9)]
-BAD_INPUTS = [({"size": 1.0}, "size"), ({"cls": 1}, "cls")]
+BAD_INPUTS = [({"size": 1.5}, "size"), ({"cls": 1}, "cls")]

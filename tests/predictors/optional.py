@@ -28,10 +28,10 @@ CASES = [
         {"a": "", "b": 1, "c": "c", "d": "data:text/plain;base64,aGk=", "e": "three", "f": [1, None], "g": [1, 2]},
         " 1 c hi 'three' [1.0, None] [1.0, 2.0]",
     ),
-    ({"a": "x", "b": None, "c": None, "d": None, "e": None, "f": None, "g": 2}, "x None None None None None 2.0"),
+    ({"a": "x", "b": None, "c": None, "d": None, "e": None, "f": None, "g": 2}, "x None None None None None 2"),
+    ({}, None),
 ]
 BAD_INPUTS = [
-    ({}, "a"),
     ({"a": 1}, "a"),
     ({"a": None, "d": "no URL"}, "d"),
     ({"a": None, "f": ["1"]}, "f.0"),

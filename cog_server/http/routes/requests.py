@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from pydantic_core import SchemaValidator, ValidationError
+from pydantic_core import SchemaValidator
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
 
 from cog.schema.spec import PredictorSpec
 from cog.schema.strict_json import JSONError
-from cog.schema.validation import clean_errors, input_schema
+from cog.schema.validation import check_input, input_schema
 from cog_server.files.destination import DestinationError, OutputPath, read_output_path
 from cog_server.http.routes.answers import JSON, problem
 from cog_server.http.routes.large_json import loads_large
@@ -43,11 +43,8 @@ class InputValidator:
 
     def check(self, value: Any, place: tuple[str, ...]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Give (the input, errors); `place` is the location of the input in the request, for the errors."""
-        try:
-            return self._validator.validate_python(value), []
-        except ValidationError as error:
-            found = clean_errors(error.errors(include_url=False, include_input=False), self._names)  # type: ignore[arg-type]  # TypedDicts as dicts
-            return {}, [{**item, "loc": [*place, *item["loc"]]} for item in found]
+        given, found = check_input(self._validator.validate_python, value, self._names)
+        return (given, []) if not found else ({}, [{**item, "loc": [*place, *item["loc"]]} for item in found])
 
 
 async def read_json(request: HTTPRequest, *, max_bytes: int) -> Any:

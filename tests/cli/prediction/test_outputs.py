@@ -86,6 +86,18 @@ def test_a_file_gets_the_extension_of_its_type(
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize(
+    ("own", "name"),
+    [("result.npy", "output.npy"), ("a.jsonl", "output.jsonl"), ("song.mid", "output.mid"), ("result", "output")],
+)
+def test_a_file_keeps_the_extension_of_its_own_name(own: str, name: str, here: Path) -> None:
+    said = {(): OutputFile(name=own, media_type="application/octet-stream")}
+
+    write_output(url(b"x", "application/octet-stream"), OutputOptions(files=said))
+
+    assert files(here) == {name: b"x"}
+
+
 def test_files_in_lists_and_objects_are_numbered_and_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_output([url(b"0", "image/png"), url(b"1", "image/png")], OutputOptions())
     assert capsys.readouterr().out == ""

@@ -564,9 +564,11 @@ def test_a_place_that_is_none_is_refused_with_the_request(
         ("WEB/status/403", "answered 403"),
         ("WEB/status/404", "answered 404"),
         ("WEB/status/500", "answered 500"),
-        ("WEB/redirect/x?to=/put/x", "answered 302"),
-        ("WEB/redirect/x?status=307&to=/put/x", "answered 307"),
-        ("WEB/redirect/x?status=303&to=javascript:alert(1)", "no URL"),
+        ("WEB/redirect/x?to=/put/x", "answered 302, which does not say where the file is to go"),
+        ("WEB/redirect/x?status=303&to=/put/x", "answered 303, which does not say where the file is to go"),
+        ("WEB/redirect/x?status=307&to=javascript:alert(1)", "no URL"),
+        ("WEB/redirect/x?status=307&to=http://169.254.169.254/x", "address not allowed"),
+        ("WEB/loop?status=308", "redirects more than 5 times"),
         ("WEB/hang", "longer than 5 seconds"),
         ("WEB/reset", "broke"),
     ],
@@ -594,6 +596,22 @@ def test_an_upload_is_tried_again_from_its_first_byte(place: Place, manner: str)
     assert len(puts) == (3 if "flaky" in manner else 2)
     assert all(whole.startswith(each.body) and each.body for each in puts)
     assert place.web.stored[f"{manner}/out0.png"].body == whole
+
+
+@pytest.mark.parametrize("status", [307, 308])
+def test_an_upload_goes_where_it_is_redirected_to(place: Place, status: int) -> None:
+    size = 2_000_000
+    with serving_files() as store:
+        front = place.web.url(f"/redirect/a?status={status}&to={store.url('/put/b.png?sig=1')}")
+
+        document = _store(place.plain, front.replace("://", "://user:hush@", 1), how="one", size=size)
+
+        assert document["status"] == "succeeded", document["error"]
+        assert document["output"] == store.url("/put/b.png")
+        (sent,) = store.requests
+    assert sent.body == b"content 0" * size
+    assert not {"authorization", "if-none-match"} & sent.headers.keys()
+    assert place.web.requests[-1].headers["authorization"].startswith("Basic ")
 
 
 def test_a_refusal_is_not_asked_for_again(place: Place) -> None:
