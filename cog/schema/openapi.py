@@ -331,6 +331,7 @@ def _refusal(description: str, schema: str = "Error") -> Json:
 
 
 _REFUSALS: Dict[str, Json] = {
+    "400": _refusal("The body is not UTF-8"),
     "401": _refusal("A token is needed"),
     "403": _refusal("The request comes from a page of another site"),
     "409": _refusal("All slots and the queue are full"),

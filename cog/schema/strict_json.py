@@ -1,13 +1,30 @@
 """`loads`: JSON as RFC 8259 has it, and nothing that two readers could understand differently."""
 
 import json
-from typing import Any, Dict, List, Tuple
+import math
+from typing import Any, Dict, List, Sequence, Tuple
 
 MAX_DEPTH = 100
+_MAX_DIGITS = 4300
 
 
 class JSONError(ValueError):
-    """The text is not acceptable JSON; says what is wrong and, where known, the line and column."""
+    """The text is not acceptable JSON; says what is wrong and, where known, the line and column.
+
+    `place` is where in the data it is, keys and indexes; empty where that is not known.
+    """
+
+    def __init__(self, message: str, place: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.place = list(place)
+
+
+class NotUTF8(JSONError):
+    """The bytes are no text in UTF-8."""
+
+
+class _NumberError(JSONError):
+    """A number that no reader could take."""
 
 
 def loads(text: bytes) -> Any:
@@ -19,13 +36,15 @@ def loads(text: bytes) -> Any:
     try:
         decoded = text.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise JSONError(f"is not valid UTF-8 (byte {error.start})") from error
+        raise NotUTF8(f"is not valid UTF-8 (byte {error.start})") from error
     if decoded.startswith("\ufeff"):
         raise JSONError("begins with a byte order mark")
     if text.count(b"[") + text.count(b"{") > MAX_DEPTH:
         _check_depth(decoded)
     try:
         return _DECODER.decode(decoded)
+    except _NumberError as error:
+        raise JSONError(str(error), _place_of_number(decoded)) from error
     except json.JSONDecodeError as error:
         raise JSONError(f"is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})") from error
 
@@ -42,20 +61,40 @@ def _unique(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
 
 
 def _refuse_constant(name: str) -> Any:
-    raise JSONError(f"has {name}, which is no JSON number")
+    raise _NumberError(f"has {name}, which is no JSON number")
 
 
 def _finite(text: str) -> float:
     value = float(text)
     if value in (float("inf"), float("-inf")):
-        raise JSONError(f"has the number {text[:40]}, which is too large")
+        raise _NumberError(f"has the number {text[:40]}, which is too large")
     return value
 
 
 def _integer(text: str) -> int:
-    if len(text) > 4300:
-        raise JSONError(f"has a whole number of {len(text)} digits; 4,300 are the limit")
+    if len(text) > _MAX_DIGITS:
+        raise _NumberError(f"has a whole number of {len(text)} digits; 4,300 are the limit")
     return int(text)
+
+
+def _place_of_number(text: str) -> List[Any]:
+    """Where the first number is that was refused: it is infinite for a reader that takes all."""
+
+    def integer(digits: str) -> float:
+        return math.inf if len(digits) > _MAX_DIGITS else 0
+
+    try:
+        value = json.loads(text, parse_int=integer, parse_constant=lambda name: math.inf)
+    except ValueError:
+        return []
+    stack: List[Tuple[List[Any], Any]] = [([], value)]
+    while stack:
+        place, item = stack.pop()
+        if item in (math.inf, -math.inf):
+            return place
+        parts = item.items() if isinstance(item, dict) else enumerate(item) if isinstance(item, list) else ()
+        stack.extend(reversed([([*place, key], part) for key, part in parts]))
+    return []
 
 
 # Made once: json.loads() makes one for each call that has hooks.

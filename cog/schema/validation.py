@@ -34,6 +34,31 @@ def input_schema(spec: PredictorSpec, *, unknown: str = "forbid") -> Schema:
     }
 
 
+def make_validator(make: Callable[[Schema], Any], spec: PredictorSpec, *, unknown: str = "forbid") -> Any:
+    """What `make`, which is pydantic-core's `SchemaValidator`, gives for `input_schema`.
+
+    A regular expression is matched in linear time wherever the engine for that knows it. Python's own, which may take
+    hours for forty characters (`(a+)+$`), is left for lookaround and backreferences.
+    """
+    return make(_with_engines(input_schema(spec, unknown=unknown), make))
+
+
+def _with_engines(schema: Any, make: Callable[[Schema], Any]) -> Any:
+    if isinstance(schema, list):
+        return [_with_engines(item, make) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    result = {key: _with_engines(item, make) for key, item in schema.items()}
+    if schema.get("type") != "str" or "pattern" not in schema:
+        return result
+    linear = {**result, "regex_engine": "rust-regex"}
+    try:
+        make(linear)
+    except Exception:  # pydantic-core's SchemaError, which is not known here
+        return result
+    return linear
+
+
 def _field(field: FieldSpec) -> Schema:
     return {"type": "typed-dict-field", "schema": _constrained(field), "required": field.required}
 

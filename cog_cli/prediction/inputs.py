@@ -13,7 +13,7 @@ from pydantic_core import SchemaValidator
 from cog.schema.json_values import is_value_of
 from cog.schema.spec import CONTAINERS, FieldSpec, PredictorSpec, TypeSpec
 from cog.schema.strict_json import JSONError, loads
-from cog.schema.validation import check_input, input_schema
+from cog.schema.validation import check_input, make_validator
 from cog_cli.errors import CogError, UsageError
 from cog_cli.prediction.uploads import Upload, find_upload
 
@@ -191,7 +191,7 @@ def _read_document(given: str) -> dict[str, Any]:
 
 def _check(given: dict[str, Any], spec: PredictorSpec) -> None:
     names = [field.name for field in spec.inputs]
-    _, found = check_input(SchemaValidator(input_schema(spec)).validate_python, given, names)
+    _, found = check_input(make_validator(SchemaValidator, spec).validate_python, given, names)
     if found:
         lines = [f"- {'.'.join(map(str, item['loc']))}: {item['msg']}" for item in found]
         raise CogError("the input is not valid:\n" + "\n".join(lines))

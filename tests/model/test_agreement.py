@@ -13,7 +13,7 @@ from pydantic_core import SchemaValidator, ValidationError
 
 from cog.schema.openapi import openapi_document
 from cog.schema.spec import FieldSpec, OutputSpec, PredictorSpec, TypeSpec
-from cog.schema.validation import URL_PATTERN, input_schema
+from cog.schema.validation import URL_PATTERN, make_validator
 from tests.conftest import examples
 
 _SCALARS = st.sampled_from(["str", "int", "float", "bool", "path", "secret", "any", "date", "datetime"])
@@ -85,7 +85,7 @@ _VALUES = st.recursive(
 @settings(max_examples=examples(300), deadline=None)
 @given(_SPECS, st.lists(st.fixed_dictionaries({}, optional={"a": _VALUES, "b": _VALUES}), min_size=5, max_size=10))
 def test_the_validator_takes_what_the_document_describes(spec: PredictorSpec, values: list[dict[str, Any]]) -> None:
-    validator = SchemaValidator(input_schema(spec))
+    validator = make_validator(SchemaValidator, spec)
     document = openapi_document(spec)
     schema = {
         **as_json_schema(document["components"]["schemas"]["Input"]),

@@ -45,5 +45,13 @@ def test_what_is_no_json_is_refused_with_a_reason(text: bytes, words: str) -> No
         loads(text)
 
 
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999", "-1e999", "1" * 4301])
+def test_a_number_that_is_refused_has_a_place(number: str) -> None:
+    with pytest.raises(JSONError) as caught:
+        loads(f'{{"input": {{"b": "NaN", "a": [1, {{"c": {number}}}], "d": 1e999}}}}'.encode())
+
+    assert caught.value.place == ["input", "a", 1, "c"]
+
+
 def test_brackets_in_text_are_no_nesting() -> None:
     assert loads(b'"' + b"[" * 500 + b'"') == "[" * 500

@@ -13,8 +13,8 @@ from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
 
 from cog.schema.spec import PredictorSpec
-from cog.schema.strict_json import JSONError
-from cog.schema.validation import check_input, input_schema
+from cog.schema.strict_json import JSONError, NotUTF8
+from cog.schema.validation import check_input, make_validator
 from cog_server.files.destination import DestinationError, OutputPath, read_output_path
 from cog_server.http.routes.answers import JSON, problem
 from cog_server.http.routes.large_json import loads_large
@@ -38,7 +38,7 @@ class InputValidator:
 
     def __init__(self, spec: PredictorSpec, *, unknown_inputs: str) -> None:
         unknown = "ignore" if unknown_inputs == "ignore" else "forbid"
-        self._validator = SchemaValidator(input_schema(spec, unknown=unknown))
+        self._validator = make_validator(SchemaValidator, spec, unknown=unknown)
         self._names = [item.name for item in spec.inputs]
 
     def check(self, value: Any, place: tuple[str, ...]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -59,8 +59,10 @@ async def read_json(request: HTTPRequest, *, max_bytes: int) -> Any:
         return {}
     try:
         return loads_large(body)
+    except NotUTF8 as error:
+        raise Refused(problem(400, f"the body {error}")) from error
     except JSONError as error:
-        detail = {"loc": ["body"], "msg": f"The body {error}", "type": "json_invalid"}
+        detail = {"loc": ["body", *error.place], "msg": f"The body {error}", "type": "json_invalid"}
         raise Refused(problem(422, [detail])) from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import http.client
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -59,13 +60,15 @@ def test_defaults_fill_in_for_what_is_not_given(echo: Server, body: bytes) -> No
         ({"text": 5}, ["body", "input", "text"], "string"),
         ({"text": "x" * 11}, ["body", "input", "text"], "10 characters"),
         ({"txet": "x"}, ["body", "input", "txet"], "did you mean 'text'"),
+        ({"text": float("nan")}, ["body", "input", "text"], "NaN, which is no JSON number"),
     ],
     ids=str,
 )
 def test_a_wrong_input_is_a_422_that_names_the_field(
     echo: Server, given: dict[str, object], place: list[str], word: str
 ) -> None:
-    answer = echo.http.post("/predictions", json={"input": given})
+    body = json.dumps({"input": given})
+    answer = echo.http.post("/predictions", content=body, headers={"content-type": "application/json"})
 
     assert answer.status_code == 422
     assert answer.json()["detail"][0]["loc"] == place
@@ -77,7 +80,7 @@ def test_a_wrong_input_is_a_422_that_names_the_field(
     [
         (b"{", 422),
         (b"[]", 422),
-        (b"\xff", 422),
+        (b"\xff", 400),
         (b'{"input": {"times": NaN}}', 422),
         (b'{"input": {"times": ' + b"1" * 5000 + b"}}", 422),
         (b'{"input": {"text": "a"}, "input": {"text": "b"}}', 422),
@@ -93,6 +96,26 @@ def test_a_bad_body_is_refused_and_never_a_server_error(echo: Server, body: byte
     answer = echo.http.post("/predictions", content=body, headers={"content-type": "application/json"})
 
     assert answer.status_code == status, answer.text
+
+
+def test_a_regular_expression_that_backtracks_stops_nobody(serve: Serve) -> None:
+    server = serve(
+        """
+        class Predictor(BasePredictor):
+            def predict(
+                self, s: str = Input(default="", regex="^(a+)+$|^$"), look: str = Input(default="", regex="^(?!x)")
+            ) -> str:
+                return s + look
+        """
+    )
+
+    refused = server.http.post("/predictions", json={"input": {"s": "a" * 60 + "!"}}, timeout=10)
+
+    assert refused.status_code == 422
+    assert refused.json()["detail"][0]["loc"] == ["body", "input", "s"]
+    assert "^(a+)+$" in refused.json()["detail"][0]["msg"]
+    assert server.http.post("/predictions", json={"input": {"look": "xa"}}).status_code == 422
+    assert server.predict(s="aaa", look="ax")["output"] == "aaaax"
 
 
 def test_other_content_types_are_refused(echo: Server) -> None:
